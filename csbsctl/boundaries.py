@@ -1,0 +1,49 @@
+"""Named step boundaries: the places between two steps where a crash must be survivable.
+
+Code that does multi-step work declares its boundaries at import and calls them as it passes. Normally that costs one
+comparison; with ``CSBSCTL_FAULT=kill:NAME[:N]`` the process kills itself (SIGKILL) at the Nth passage of NAME, which
+is how crash safety is tested. ``csbsctl sim steps`` lists what is declared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+
+_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+_declared: dict[str, str] = {}
+_lock = threading.Lock()
+
+
+class Boundary:
+    """A named place between two steps; call it when passing."""
+
+    def __init__(self, name: str, meaning: str) -> None:
+        if not _NAME.fullmatch(name) or _declared.setdefault(name, meaning) != meaning:
+            msg = f"boundary name {name!r} is malformed or already declared with another meaning"
+            raise ValueError(msg)
+        self.name = name
+        self._kill_in = _kill_countdown(name)
+
+    def __call__(self) -> None:
+        """Pass the boundary; does not return when this passage is the one to die at."""
+        if self._kill_in:
+            with _lock:
+                self._kill_in -= 1
+                if not self._kill_in:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def declared() -> dict[str, str]:
+    """Return every boundary declared so far: name and what has just happened there, sorted by name."""
+    return dict(sorted(_declared.items()))
+
+
+def _kill_countdown(name: str) -> int:
+    kind, _, rest = os.environ.get("CSBSCTL_FAULT", "").partition(":")
+    step, _, count = rest.partition(":")
+    if kind != "kill" or step != name:
+        return 0
+    return int(count) if count.isdigit() else 1
