@@ -24,11 +24,11 @@ class Blob(NamedTuple):
     modified: datetime
 
 
-class BlobNotFound(Exception):  # noqa: N818 - a control-flow signal of the store, never shown to a user
+class BlobNotFound(Exception):
     """No object under this key."""
 
 
-class BlobExists(Exception):  # noqa: N818 - a control-flow signal of the store, never shown to a user
+class BlobExists(Exception):
     """Create-if-absent lost: the key is taken."""
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from csbsctl.blobs import BlobStore, Sealer
 from csbsctl.clock import Clock
@@ -344,6 +344,25 @@ class Provider(abc.ABC):
         from csbsctl.errors import Unsupported  # noqa: PLC0415 - only on the way to an error
 
         return Unsupported(f"provider type {self.kind} does not support {what}")
+
+
+class CommandContext(Protocol):
+    """What a provider's own command group (entry-point group ``csbsctl.commands``) finds as ``ctx.obj``."""
+
+    clock: Clock
+    as_json: bool
+
+    def open_provider(self, kind: str, name: str | None = None) -> Provider:
+        """Return the configured provider of a type, the named one where there are several; a default without config."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Print a line for people (on stderr when ``--json`` is given)."""
+        ...
+
+    def result(self, document: Any) -> None:
+        """Print the one JSON document of the command, when ``--json`` is given; do nothing otherwise."""
+        ...
 
 
 def provider_types() -> list[str]:
