@@ -17,6 +17,7 @@ class StackState:
     that joined later); a slot before that is not due. ``anchors`` are the first instants of ``every_days`` cadences
     by policy. ``members`` is whom each binding reached at the last apply: binding -> server id -> server name.
     ``edits`` says who changed what live since the last apply: address -> {path: {by, at, generation, via}}.
+    ``former`` are the names a policy had before it was renamed (``moved:``): backups made under them are still its own.
     """
 
     live: dict[str, Any]
@@ -25,6 +26,7 @@ class StackState:
     anchors: dict[str, datetime] = field(default_factory=dict)
     members: dict[str, dict[str, str]] = field(default_factory=dict)
     edits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    former: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class Change(Record):
     reasons: tuple[str, ...] = ()
     """Why it has its class: the rules that fired, in words."""
     origin: str | None = None
-    """For drift: who did it, where and when. For a move: the former address."""
+    """For drift: who did it, where and when. For a move: the former address. For an import: the stack it leaves."""
 
 
 class FindingClass(enum.StrEnum):
@@ -118,8 +118,8 @@ class Plan(Record):
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to apply."""
-        return all(change.action is Action.NO_OP for change in self.changes)
+        """Whether there is nothing to apply; a mere move is something."""
+        return all(change.action is Action.NO_OP and not change.origin for change in self.changes)
 
     def count(self, action: Action) -> int:
         """Return how many addresses get this action."""

@@ -1,0 +1,150 @@
+"""Entry point: build the command tree for this call, run it, and turn whatever goes wrong into words and an exit code.
+
+One of the two places that may catch everything: a traceback on a user's screen is a bug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import csbsctl
+
+VERSION_WORDS = (["--version"], ["-V"], ["version"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run csbsctl and return its exit code (design section 4)."""
+    words = sys.argv[1:] if argv is None else argv
+    if words in VERSION_WORDS:
+        print(f"csbsctl {csbsctl.__version__}")  # noqa: T201 - the one answer that must not load the machinery
+        return 0
+    return _guarded(words)
+
+
+def _guarded(words: list[str]) -> int:
+    import typer
+
+    from csbsctl.errors import CsbsError, Interrupted, UsageError
+
+    as_json = "--json" in words
+    try:
+        with _signals():
+            return _run(words)
+    except typer.Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(Interrupted(), as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except CsbsError as error:
+        return _fail(error, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - the last fence before the user
+        if hasattr(error, "format_message"):
+            hint = (
+                "see csbsctl --help"
+                if not getattr(error, "ctx", None)
+                else f"see {error.ctx.command_path} --help"
+            )  # type: ignore[attr-defined]
+            return _fail(UsageError(error.format_message(), hint=hint), as_json=as_json)
+        return _fail(_bug(error), as_json=as_json)
+
+
+def _run(words: list[str]) -> int:
+    from typer.main import get_command
+
+    result = get_command(build_app(words)).main(args=words, prog_name="csbsctl", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def build_app(words: list[str]) -> Any:
+    """Return the typer application with the called command imported and the others as one-line stand-ins."""
+    import typer
+
+    from csbsctl.cli.command import root_callback
+    from csbsctl.cli.help import SectionedGroup
+    from csbsctl.cli.menu import COMMANDS, plugin_groups
+
+    app = typer.Typer(
+        cls=SectionedGroup,
+        help="Whole-server backups as code: declare policies, plan, apply, back up and restore.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(root_callback())
+    called = _called(words)
+    loaded = {entry.target for entry in COMMANDS if entry.name in called}
+    for target, name in {entry.target: entry.name if entry.group else None for entry in COMMANDS}.items():
+        if target in loaded:
+            app.add_typer(_load(target), name=name)
+    for entry in COMMANDS:
+        if entry.target not in loaded:
+            app.command(entry.name, help=entry.help)(_stand_in)
+    for name, target in plugin_groups().items():
+        if name in called:
+            app.add_typer(_load(target), name=name)
+        else:
+            app.command(name, help=f"Commands of {target.partition('.')[0]}.")(_stand_in)
+    return app
+
+
+def _called(words: list[str]) -> set[str]:
+    """Return the words that may be the command: those of the line being completed, or of this call."""
+    return set(os.environ.get("COMP_WORDS", "").split()) | set(words)
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module if "." in module else f"csbsctl.cli.{module}"), attribute)
+
+
+def _stand_in() -> None:
+    """Stand in the help for a command whose module this call does not need."""
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn SIGTERM into the exception that SIGINT already is, so that both end a command the same way."""
+    from csbsctl.errors import Interrupted
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Interrupted("terminated", exit_code=143)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(error: Any, *, as_json: bool) -> int:
+    """Render an error for people (stderr) or machines (stdout) and return its exit code."""
+    if as_json:
+        print(json.dumps({"error": error.to_json()}, indent=2, default=str))  # noqa: T201 - the error document
+        return int(error.exit_code)
+    from csbsctl.cli.help import render_error
+
+    print(render_error(error), file=sys.stderr)  # noqa: T201 - the last words of a failed command
+    return int(error.exit_code)
+
+
+def _bug(error: Exception) -> Any:
+    """Return what a user is told when csbsctl itself is wrong; the traceback only with CSBSCTL_DEBUG."""
+    from csbsctl.errors import CsbsError
+
+    if os.environ.get("CSBSCTL_DEBUG"):
+        raise error
+    return CsbsError(
+        f"internal error: {type(error).__name__}: {error}",
+        code="internal",
+        hint="this is a bug in csbsctl; run again with CSBSCTL_DEBUG=1 for details and report it",
+    )

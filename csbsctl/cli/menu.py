@@ -1,0 +1,71 @@
+"""The table of commands: what ``csbsctl --help`` shows, and which module to import for each.
+
+Help and ``--version`` must not pay for what they do not run, so only the module of the command that is called is
+imported; the others appear as one line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+CONFIGURE, CHANGE, PROTECT, RECOVER, LOOK, CARE = (
+    "Write configuration",
+    "Plan and apply",
+    "Back up",
+    "Bring back",
+    "Look",
+    "Care for the vault",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One top-level command or group: ``module:attribute`` of its typer app, its one-line help, and the section it stands in."""
+
+    name: str
+    target: str
+    help: str
+    section: str
+    group: bool = False
+
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry("init", "configure:app", "Write a commented starter configuration.", CONFIGURE),
+    Entry("validate", "configure:app", "Check the configuration without looking at any cloud.", CONFIGURE),
+    Entry(
+        "fmt", "configure:app", "Rewrite configuration files in canonical form, keeping comments.", CONFIGURE
+    ),
+    Entry("schema", "configure:app", "Print the JSON Schema of the configuration.", CONFIGURE),
+    Entry("plan", "plan:app", "Show what would change, what drifted and what it costs.", CHANGE),
+    Entry("apply", "apply:app", "Make it so, in one atomic step.", CHANGE),
+    Entry("destroy", "apply:app", "Remove this stack's policies and bindings; backups stay.", CHANGE),
+    Entry("drift", "drift:app", "Compare what is live with what is declared.", CHANGE),
+    Entry("show", "inspect:app", "Show what is in force, or a saved plan.", CHANGE),
+    Entry("history", "inspect:app", "List who changed what, when.", CHANGE),
+    Entry(
+        "run", "run:app", "Back up what is due, delete what expired, finish what was interrupted.", PROTECT
+    ),
+    Entry(
+        "backup",
+        "backup:app",
+        "Make one-off backups; list, verify, protect and delete backups.",
+        PROTECT,
+        group=True,
+    ),
+    Entry("policy", "policy:app", "List, switch and run policies.", PROTECT, group=True),
+    Entry("schedule", "policy:schedule_app", "Show when a policy runs next.", PROTECT),
+    Entry("restore", "restore:app", "Bring a server or a disk back.", RECOVER),
+    Entry("image", "image:app", "Make bootable images of whole servers.", RECOVER, group=True),
+    Entry("status", "status:app", "Protection at a glance.", LOOK),
+    Entry("server", "server:app", "List servers and say whether they can be protected.", LOOK, group=True),
+    Entry("job", "job:app", "List and show operations.", LOOK, group=True),
+    Entry("audit", "audit:app", "Who did what, and proof that the trail is whole.", LOOK, group=True),
+    Entry("demo", "demo:app", "All of it, end to end, on a simulated cloud.", LOOK),
+    Entry("vault", "vault:app", "Make and check the vault.", CARE, group=True),
+)
+
+
+def plugin_groups() -> dict[str, str]:
+    """Return command groups that installed packages add: name -> ``module:attribute``."""
+    return {entry.name: entry.value for entry in entry_points(group="csbsctl.commands")}

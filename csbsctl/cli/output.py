@@ -1,0 +1,104 @@
+"""Everything csbsctl prints goes through here: text for people, one JSON document for machines, questions.
+
+With ``--json`` stdout carries JSON and nothing else; people's text goes to stderr. Colour only where it helps: a
+terminal, without ``NO_COLOR``, ``CI`` or ``TERM=dumb``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from csbsctl.errors import NotConfirmed
+
+_STYLES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+
+
+class Output:
+    """Where a command's words go."""
+
+    def __init__(self, *, as_json: bool = False, color: bool | None = None) -> None:
+        self.as_json = as_json
+        self.color = _color_wanted() if color is None else color
+        self.stream = sys.stderr if as_json else sys.stdout
+
+    @property
+    def width(self) -> int:
+        """Return the columns of the terminal (80 where there is none)."""
+        return shutil.get_terminal_size().columns
+
+    @property
+    def interactive(self) -> bool:
+        """Return whether progress bars make sense."""
+        return self.stream.isatty() and os.environ.get("TERM") != "dumb" and "CI" not in os.environ
+
+    def say(self, text: str = "") -> None:
+        """Print a line for people."""
+        print(text, file=self.stream, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a line for people that is beside the point of the command: always on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+    def result(self, document: Any) -> None:
+        """Print the command's JSON document when ``--json`` was given."""
+        if self.as_json:
+            print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+
+    def event(self, document: Mapping[str, Any]) -> None:
+        """Print one line of JSON lines when ``--json`` was given."""
+        if self.as_json:
+            print(json.dumps(document, default=str, ensure_ascii=False), flush=True)
+
+    def raw(self, text: str) -> None:
+        """Print a finished document (a rendered plan, a schema) on stdout."""
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+
+    def paint(self, text: str, style: str) -> str:
+        """Return the text in a colour or weight, where colour is on."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color else text
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+        """Print rows under headings, columns aligned; a sentence where there are none."""
+        texts = [[_cell(value) for value in row] for row in rows]
+        if not texts:
+            self.say(empty)
+            return
+        widths = [max(len(row[i]) for row in [list(columns), *texts]) for i in range(len(columns))]
+        for number, row in enumerate([list(columns), *texts]):
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            self.say(self.paint(line, "bold") if number == 0 else line)
+
+    def confirm(self, question: str, *, yes: bool, expect: str = "yes") -> None:
+        """Ask, and go on only when the expected word is typed.
+
+        Raises:
+            NotConfirmed: something else was typed, or there is no terminal to ask on and ``--yes`` was not given.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise NotConfirmed(
+                f"{question} Nobody is here to answer", hint="add --yes to go ahead without asking"
+            )
+        print(f"{question}\n  Only {expect!r} will be accepted: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip() != expect:
+            raise NotConfirmed("not confirmed; nothing was changed")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _color_wanted() -> bool:
+    blocked = "NO_COLOR" in os.environ or "CI" in os.environ or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not blocked

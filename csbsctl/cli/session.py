@@ -1,0 +1,235 @@
+"""What a command works with: the configuration, the vault, the providers and the output, each opened at first use."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from csbsctl.cli.output import Output
+from csbsctl.clock import SystemClock, parse_instant
+from csbsctl.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from csbsctl.config import Configuration, ProviderSettings
+    from csbsctl.model.server import Server
+    from csbsctl.provider import Provider
+    from csbsctl.vault import Vault
+
+CONFIG_NAME = "csbs.yaml"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """The options every command shares; they may stand before the command's name or after it."""
+
+    chdir: Path | None = None
+    as_json: bool = False
+    at: str | None = None
+    no_color: bool = False
+    var: tuple[str, ...] = ()
+    var_file: tuple[Path, ...] = ()
+
+    def merged(
+        self,
+        *,
+        chdir: Path | None,
+        as_json: bool,
+        at: str | None,
+        no_color: bool,
+        var: Sequence[str] | None,
+        var_file: Sequence[Path] | None,
+    ) -> Options:
+        """Return these options with those given nearer to the command on top."""
+        return Options(
+            chdir=chdir or self.chdir,
+            as_json=as_json or self.as_json,
+            at=at or self.at,
+            no_color=no_color or self.no_color,
+            var=(*self.var, *(var or ())),
+            var_file=(*self.var_file, *(var_file or ())),
+        )
+
+
+class Session:
+    """One command's world. Also the CommandContext that a provider's own commands find as ``ctx.obj``."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.directory = (options.chdir or Path()).absolute()
+        if not self.directory.is_dir():
+            raise UsageError(
+                f"{self.directory} is not a directory", hint="-C wants the folder that holds csbs.yaml"
+            )
+        self.out = Output(as_json=options.as_json, color=False if options.no_color else None)
+        self.clock = SystemClock(_instant(options.at) if options.at else None)
+        self._providers: dict[str, Provider] = {}
+        self._vault: Vault | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything that was opened."""
+        for provider in self._providers.values():
+            provider.close()
+        if self._vault:
+            self._vault.close()
+
+    # -- configuration ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """Return the evaluated configuration of the working directory. Raises ConfigError."""
+        from csbsctl.config import load
+
+        return load(
+            self.directory,
+            variables=self.options.var,
+            var_files=self.options.var_file,
+            environ=os.environ,
+        )
+
+    @property
+    def configured(self) -> bool:
+        """Return whether there is a configuration at all."""
+        return (self.directory / CONFIG_NAME).exists()
+
+    @property
+    def stack(self) -> str:
+        """Return the name of the stack the configuration declares."""
+        return self.configuration.stack
+
+    @cached_property
+    def commit(self) -> str | None:
+        """Return the git commit of the working directory, where it is a repository; ``+`` marks local changes."""
+        git = ("git", "-C", str(self.directory))
+        try:
+            head = subprocess.run(
+                [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+            )
+            dirty = subprocess.run(
+                [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+    @cached_property
+    def actor(self) -> str:
+        """Return who acts, for the audit trail and the history: ``user@host``."""
+        try:
+            user = os.environ.get("CSBSCTL_ACTOR") or getpass.getuser()
+        except (KeyError, OSError):
+            user = str(os.getuid())
+        return user if "@" in user else f"{user}@{socket.gethostname()}"
+
+    # -- vault -----------------------------------------------------------------------------------------------------
+
+    def vault(self, *, create: bool = False) -> Vault:
+        """Return the vault of the configuration, opened once. Raises NotFound where there is none yet."""
+        if self._vault is None:
+            from csbsctl.cli.opening import open_configured_vault
+
+            self._vault = open_configured_vault(self, create=create)
+        return self._vault
+
+    def vault_if_any(self) -> Vault | None:
+        """Return the vault, or None where nothing has been applied yet."""
+        try:
+            return self.vault()
+        except NotFound as absent:
+            if absent.code != "vault.absent":
+                raise
+            return None
+
+    # -- providers -------------------------------------------------------------------------------------------------
+
+    def provider(self, name: str) -> Provider:
+        """Return a configured provider by name, opened once. Raises UsageError for an unknown name."""
+        if name not in self._providers:
+            from csbsctl.cli.opening import open_configured_provider
+
+            self._providers[name] = open_configured_provider(self, name)
+        return self._providers[name]
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Return every configured provider by name."""
+        return {name: self.provider(name) for name in self.configuration.providers}
+
+    def inventory(self) -> dict[str, list[Server]]:
+        """Return the servers of every configured provider, by provider name."""
+        return {name: list(provider.servers()) for name, provider in self.providers.items()}
+
+    def find_server(self, wanted: str) -> Server:
+        """Return the one server with this ID or name. Raises NotFound, or UsageError when a name fits several."""
+        servers = [server for group in self.inventory().values() for server in group]
+        found = [s for s in servers if s.id == wanted] or [s for s in servers if s.name == wanted]
+        if not found:
+            from csbsctl.diagnostics import did_you_mean
+
+            hint = did_you_mean(wanted, [s.name for s in servers]) or "see csbsctl server list"
+            raise NotFound(f"there is no server {wanted!r}", hint=hint, code="CSBS.6000")
+        if len(found) > 1:
+            ids = ", ".join(s.id for s in found)
+            raise UsageError(
+                f"the name {wanted!r} fits {len(found)} servers: {ids}", hint="name one by its ID"
+            )
+        return found[0]
+
+    # -- CommandContext, for the commands that providers bring -----------------------------------------------------
+
+    @property
+    def as_json(self) -> bool:
+        """Return whether stdout is for one JSON document."""
+        return self.out.as_json
+
+    @as_json.setter
+    def as_json(self, wanted: bool) -> None:
+        self.out = Output(as_json=wanted, color=False if self.options.no_color else None)
+
+    def open_provider(self, kind: str, name: str | None = None) -> Provider:
+        """Return the configured provider of a type; without a configuration, one with its default settings."""
+        if not self.configured:
+            from csbsctl.cli.opening import open_default_provider
+
+            return self._providers.setdefault(kind, open_default_provider(self, kind))
+        fitting = self._of_type(kind)
+        if name is None and len(fitting) == 1:
+            return self.provider(fitting[0].name)
+        if name in {settings.name for settings in fitting}:
+            return self.provider(name)
+        names = ", ".join(settings.name for settings in fitting) or "none"
+        what = f"no provider {name!r} of type {kind}" if name else f"which provider of type {kind}?"
+        raise UsageError(f"{what} (configured: {names})", hint="name one with --provider")
+
+    def _of_type(self, kind: str) -> list[ProviderSettings]:
+        return [settings for settings in self.configuration.providers.values() if settings.type == kind]
+
+    def say(self, text: str) -> None:
+        """Print a line for people."""
+        self.out.say(text)
+
+    def result(self, document: Any) -> None:
+        """Print the command's JSON document when ``--json`` was given."""
+        self.out.result(document)
+
+
+def _instant(text: str) -> Any:
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time", hint="write it like 2026-11-22T18:00:00Z") from None
