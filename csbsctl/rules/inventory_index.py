@@ -27,7 +27,15 @@ def matches(match: Match, server: Server) -> bool:
         return False
     if any(tag not in server.tags for tag in match.tags):
         return False
-    return match.name is None or fnmatchcase(server.name, match.name)
+    return match.name is None or _name_fits(match.name, server.name)
+
+
+def _name_fits(pattern: str, name: str) -> bool:
+    literal = _WILDCARD.split(pattern, maxsplit=1)[0]
+    if literal == pattern:
+        return name == pattern
+    # A pattern that ends in its only star is the common one, and the general way is costly to prepare.
+    return name.startswith(literal) and (pattern == f"{literal}*" or fnmatchcase(name, pattern))
 
 
 class InventoryIndex:

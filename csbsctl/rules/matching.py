@@ -16,7 +16,8 @@ from csbsctl.rules.inventory_index import InventoryIndex, matches
 
 __all__ = ["Assignment", "Bound", "Departed", "Problem", "Renamed", "assign", "matches"]
 
-_LISTED = 5
+_SUGGESTIONS = 10
+"""For how many unknown names something alike is looked for: that is slow, and a person reads the first few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,8 @@ class _Assigner:
             self.result.gone.append(Departed(name, former, wanted, named=True))
             return None
         message = f"there is no server {wanted!r} in provider {self._bindings[name].provider!r}"
-        self.result.problems.append(Problem(address, message, _did_you_mean(wanted, index), path))
+        hint = _did_you_mean(wanted, index) if len(self.result.problems) < _SUGGESTIONS else None
+        self.result.problems.append(Problem(address, message, hint, path))
         return None
 
     def _known_elsewhere(self, wanted: str) -> str | None:

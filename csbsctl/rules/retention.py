@@ -84,7 +84,9 @@ def judge(
     holders = chains.holders(offered)
     gone = _why_gone(retention, keep_last_good)
     return [
-        _fate(b, reasons.get(b.id, ()), b.id in offered, holders, gone) for b in present if b.id in judged
+        _fate(b, reasons.get(b.id, ()), offered=b.id in offered, holder=holders.get(b.id), gone=gone)
+        for b in present
+        if b.id in judged
     ]
 
 
