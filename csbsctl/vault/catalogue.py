@@ -1,0 +1,195 @@
+"""The catalogue: for each server one document with all its backups, changed by compare-and-swap.
+
+The document also keeps the highest lease number that ever wrote it, so that a runner that was taken over and wakes
+from the dead cannot commit. Knows nothing of what backups are worth; retention is elsewhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from csbsctl.clock import Clock
+from csbsctl.errors import Conflict, LeaseLost, NotFound, UsageError
+from csbsctl.model.backup import Backup
+from csbsctl.vault.concurrency import in_parallel
+from csbsctl.vault.documents import Codec, damaged
+from csbsctl.vault.naming import server_segment, split_segment
+from csbsctl.vault.series import SUFFIX, Generation, Series
+from csbsctl.vault.stores.contract import Store
+
+FOLDER = "catalogue"
+
+_ATTEMPTS = 40
+_SHORTEST_PREFIX = 6
+_BACKUPS: TypeAdapter[tuple[Backup, ...]] = TypeAdapter(tuple[Backup, ...])
+
+Change = Callable[[tuple[Backup, ...]], Iterable[Backup]]
+
+
+class Catalogue:
+    """Reads and changes the catalogue; safe to use from many threads."""
+
+    def __init__(self, store: Store, codec: Codec, clock: Clock) -> None:
+        self._store = store
+        self._codec = codec
+        self._clock = clock
+        self._known: dict[str, tuple[Generation, tuple[Backup, ...]]] = {}
+        self._lock = threading.Lock()
+        """Guards ``_known``: the newest generation seen of each server."""
+
+    def servers(self) -> list[tuple[str, str]]:
+        """Return provider and server id of everything that was ever backed up, sorted."""
+        return sorted(split_segment(segment) for segment in self._store.folders(FOLDER + "/"))
+
+    def backups(self, provider: str, server: str) -> tuple[Backup, ...]:
+        """Return the backups of a server, oldest first; empty when there are none."""
+        return self._head(server_segment(provider, server))[1]
+
+    def all(self) -> Iterator[Backup]:
+        """Yield the backups of every server, servers in order of their keys, each server's oldest first.
+
+        One listing finds the newest generation of all; what is committed while it runs may be missed.
+        """
+        heads = self._listed_heads()
+        for backups in in_parallel(self._at, heads.items(), self._store.parallel):
+            yield from backups
+
+    def find(self, wanted: str) -> Backup:
+        """Return the backup that an id, a unique prefix of one (6 or more), a name or ``name@server`` means.
+
+        Raises:
+            NotFound: nothing fits.
+            UsageError: more than one fits.
+        """
+        found = [backup for backup in self.all() if _fits(backup, wanted)]
+        exact = [backup for backup in found if backup.id == wanted] or found
+        if not exact:
+            raise NotFound(
+                f"there is no backup {wanted}",
+                hint="see `csbsctl backup list --all`",
+                code="backup.not-found",
+            )
+        if len(exact) > 1:
+            names = ", ".join(f"{backup.id} ({backup.name}@{backup.server.name})" for backup in exact[:5])
+            raise UsageError(
+                f"{wanted} fits {len(exact)} backups: {names}", hint="give the id, or name@server"
+            )
+        return exact[0]
+
+    def update(self, provider: str, server: str, change: Change, *, fence: int = 0) -> tuple[Backup, ...]:
+        """Read, change and commit the backups of one server, again and again until nobody was in between.
+
+        ``change`` may be called more than once and must not have effects. ``fence`` is the number of the lease.
+
+        Raises:
+            LeaseLost: a higher lease number wrote here.
+            Conflict: others kept being first.
+        """
+        segment = server_segment(provider, server)
+        series = self._series(segment)
+        for attempt in range(_ATTEMPTS):
+            base, before = self._head(segment)
+            highest = int(base.body.get("fence", 0))
+            if fence and fence < highest:
+                raise LeaseLost(
+                    f"another runner took over {server} ({provider}): lease {highest} follows {fence}"
+                )
+            after = _ordered(change(before))
+            if after == before and fence <= highest:
+                return after
+            body = {
+                "provider": provider,
+                "server": server,
+                "fence": max(fence, highest),
+                "backups": _BACKUPS.dump_python(after, mode="json", exclude_defaults=True),
+            }
+            try:
+                self._remember(segment, series.commit(base, body), after)
+            except Conflict:
+                self._forget(segment)
+                self._clock.sleep(secrets.randbelow(1000) / 1000 * min(0.005 * 2**attempt, 0.5))
+                continue
+            return after
+        raise Conflict(
+            f"the backups of {server} ({provider}) are being changed by others all the time",
+            hint="try again later",
+        )
+
+    def _series(self, segment: str) -> Series:
+        return Series(self._store, self._codec, f"{FOLDER}/{segment}")
+
+    def _head(self, segment: str) -> tuple[Generation, tuple[Backup, ...]]:
+        with self._lock:
+            known = self._known.get(segment)
+        generation = self._series(segment).head(known[0] if known else None)
+        if known and generation is known[0]:
+            return known
+        return self._remember(
+            segment, generation, _parse(self._series(segment).key(generation.number), generation)
+        )
+
+    def _at(self, listed: tuple[str, int]) -> tuple[Backup, ...]:
+        """Return the backups of a generation that was listed; not remembered, for there may be very many."""
+        segment, number = listed
+        with self._lock:
+            known = self._known.get(segment)
+        if known and known[0].number >= number:
+            return known[1]
+        series = self._series(segment)
+        try:
+            return _parse(series.key(number), series.at(number))
+        except NotFound:
+            return self._head(segment)[1]
+
+    def _listed_heads(self) -> dict[str, int]:
+        heads: dict[str, int] = {}
+        for key in self._store.keys(FOLDER + "/"):
+            _, segment, name = key.split("/", 2)
+            if name.endswith(SUFFIX):
+                heads[segment] = int(name[: -len(SUFFIX)])
+        return heads
+
+    def _remember(
+        self, segment: str, generation: Generation, backups: tuple[Backup, ...]
+    ) -> tuple[Generation, tuple[Backup, ...]]:
+        slim = Generation(
+            generation.number,
+            {"fence": generation.body.get("fence", 0)},
+            generation.digest,
+            generation.previous,
+        )
+        with self._lock:
+            self._known[segment] = slim, backups
+        return slim, backups
+
+    def _forget(self, segment: str) -> None:
+        with self._lock:
+            self._known.pop(segment, None)
+
+
+def _parse(key: str, generation: Generation) -> tuple[Backup, ...]:
+    stored: list[Any] = generation.body.get("backups", [])
+    try:
+        return _BACKUPS.validate_python(stored)
+    except ValidationError as error:
+        raise damaged(
+            key, f"{error.error_count()} fields of its backups are not what they should be"
+        ) from error
+
+
+def _ordered(backups: Iterable[Backup]) -> tuple[Backup, ...]:
+    return tuple(sorted(backups, key=lambda backup: (backup.started_at, backup.id)))
+
+
+def _fits(backup: Backup, wanted: str) -> bool:
+    if wanted in (backup.id, backup.name):
+        return True
+    if len(wanted) >= _SHORTEST_PREFIX and backup.id.startswith(wanted):
+        return True
+    name, at, server = wanted.rpartition("@")
+    return bool(at) and backup.name == name and server in (backup.server.name, backup.server.id)

@@ -1,0 +1,231 @@
+"""Leases: one runner at a time works on a server, and one that wakes from the dead does no harm.
+
+A lease is a series of generations, so taking it is compare-and-swap. Its number grows with every holder and fences:
+a taker-over first writes the higher number into the server's catalogue, where compare-and-swap refuses the old one.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from csbsctl.blobs import BlobNotFound
+from csbsctl.boundaries import Boundary
+from csbsctl.clock import Clock, format_instant
+from csbsctl.errors import Conflict, LeaseLost, StoreUnavailable
+from csbsctl.vault.catalogue import Catalogue
+from csbsctl.vault.documents import Codec
+from csbsctl.vault.naming import server_segment, split_segment
+from csbsctl.vault.runners import Runner, Witness
+from csbsctl.vault.series import Generation, Series
+from csbsctl.vault.stores.contract import Store
+
+FOLDER = "leases"
+
+FENCED = Boundary("lease.fenced", "the server's catalogue carries the taker-over's number, the lease not yet")
+TAKEN = Boundary("lease.taken", "a lease is taken, nothing was done under it")
+RELEASED = Boundary("lease.released", "a lease is given back")
+
+_RECHECK = 0.5
+"""Seconds for which a distant store's answer about a lease is believed."""
+
+_POLL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has a server, as ``Leases.holders`` tells."""
+
+    provider: str
+    server: str
+    number: int
+    runner: str
+    since: str
+    alive: bool
+
+
+class Lease:
+    """The right to work on one server, until released or taken over. ``number`` fences: the higher one is right."""
+
+    def __init__(self, leases: Leases, segment: str, generation: Generation) -> None:
+        self.number: int = generation.body["number"]
+        self.provider, self.server = split_segment(segment)
+        self._leases = leases
+        self._segment = segment
+        self._generation = generation
+        self._checked = float("-inf")
+        self._over = False
+
+    def check(self) -> None:
+        """Make sure the server is still ours; call it right before every call that changes something.
+
+        Raises:
+            LeaseLost: another runner took over, or the lease was released.
+        """
+        if self._over:
+            raise self._lost()
+        if not self._leases.trusted_since(self._checked):
+            now = self._leases.clock.monotonic()
+            if not self._leases.stands(self._segment, self._generation):
+                self._over = True
+                raise self._lost()
+            self._checked = now
+
+    def release(self) -> None:
+        """Give the server back. Harmless when called twice, when the lease was lost, and when the store is away."""
+        if self._over:
+            return
+        self._over = True
+        self._leases.give_back(self._segment, self._generation)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(
+            f"another runner took over {self.server} ({self.provider}) after lease {self.number}",
+            hint="what was under way is finished or undone by that runner",
+        )
+
+
+class Leases:
+    """Takes and gives back leases for this process's runner; safe to use from many threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        codec: Codec,
+        *,
+        clock: Clock,
+        runner: Runner,
+        witness: Witness,
+        catalogue: Catalogue,
+    ) -> None:
+        self.clock = clock
+        self.runner = runner
+        self._store = store
+        self._codec = codec
+        self._witness = witness
+        self._catalogue = catalogue
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        """Guards ``_held``: the segments that this process has or is about to take."""
+
+    def acquire(self, provider: str, server: str, *, patience: float = 0.0) -> Lease:
+        """Take the lease of a server, from a dead runner if need be.
+
+        ``patience`` is for how many seconds to wait for the holder to finish or to be found dead; a runner on another
+        machine counts as dead only after a minute of watching, so give more than that to take over from it.
+
+        Raises:
+            Conflict: somebody else works on the server (code ``lease.held``).
+        """
+        deadline = self.clock.monotonic() + patience
+        while True:
+            try:
+                return self._try(provider, server)
+            except Conflict:
+                left = deadline - self.clock.monotonic()
+                if left <= 0:
+                    raise
+                self.clock.sleep(min(_POLL, left, max(self._witness.silence / 10, 0.01)))
+
+    def holders(self) -> list[Holder]:
+        """Return every lease that is held, by the living and the dead."""
+        found = []
+        for segment in self._store.folders(FOLDER + "/"):
+            body = self._series(segment).head().body
+            if body.get("runner"):
+                alive = body["runner"] == self.runner.id or self._witness.alive(body["runner"])
+                provider, server = split_segment(segment)
+                found.append(Holder(provider, server, body["number"], body["runner"], body["since"], alive))
+        return found
+
+    def stands(self, segment: str, generation: Generation) -> bool:
+        """Tell whether nothing was written after a generation of a lease."""
+        try:
+            self._store.get(self._series(segment).key(generation.number + 1), 0, 1)
+        except BlobNotFound:
+            return True
+        return False
+
+    def trusted_since(self, moment: float) -> bool:
+        """Tell whether an answer of a moment (monotonic) is recent enough: on a near store none ever is."""
+        return self._store.remote and self.clock.monotonic() - moment < _RECHECK
+
+    def give_back(self, segment: str, generation: Generation) -> None:
+        """Commit the end of a lease, if it is ours still."""
+        try:
+            self._series(segment).commit(generation, _body(generation.body["number"], None, self.clock))
+            RELEASED()
+        except (
+            Conflict,
+            StoreUnavailable,
+        ):  # taken over; or unreachable: we know that we do not hold it any more
+            pass
+        finally:
+            with self._lock:
+                self._held.discard(segment)
+            self.runner.let_go()
+
+    def _try(self, provider: str, server: str) -> Lease:
+        segment = server_segment(provider, server)
+        with self._lock:
+            if segment in self._held:
+                raise _held(server, "this process", None)
+            self._held.add(segment)
+        try:
+            self.runner.hold()
+        except BaseException:
+            self._drop(segment)
+            raise
+        try:
+            generation = self._take(segment, provider, server)
+        except BaseException:
+            self._drop(segment)
+            self.runner.let_go()
+            raise
+        TAKEN()
+        return Lease(self, segment, generation)
+
+    def _take(self, segment: str, provider: str, server: str) -> Generation:
+        series = self._series(segment)
+        head = series.head()
+        holder = head.body.get("runner")
+        number = int(head.body.get("number", 0)) + 1
+        if holder:
+            if holder != self.runner.id and self._witness.alive(holder):
+                raise _held(server, str(self._witness.look(holder) or holder), head.body.get("since"))
+            self._catalogue.update(provider, server, lambda backups: backups, fence=number)
+            FENCED()
+        try:
+            return series.commit(head, _body(number, self.runner.id, self.clock))
+        except Conflict:
+            raise _held(server, "another runner, this very moment", None) from None
+
+    def _drop(self, segment: str) -> None:
+        with self._lock:
+            self._held.discard(segment)
+
+    def _series(self, segment: str) -> Series:
+        return Series(self._store, self._codec, f"{FOLDER}/{segment}")
+
+
+def _body(number: int, runner: str | None, clock: Clock) -> dict[str, Any]:
+    return {"number": number, "runner": runner, "since": format_instant(clock.now())}
+
+
+def _held(server: str, holder: str, since: str | None) -> Conflict:
+    when = f" since {since}" if since else ""
+    return Conflict(
+        f"{server} is being worked on by {holder}{when}",
+        hint="wait until that is done; a runner that died is taken over from by itself",
+        code="lease.held",
+    )
