@@ -58,6 +58,7 @@ class VaultSettings(Model):
     coordination: str | None = None
     """Lock service for stores without atomic creation (etcd3+http://…), or single-writer."""
     encryption: Encryption | None = None
+    """How the vault is encrypted; not at all when absent."""
 
     @field_validator("url")
     @classmethod
@@ -134,6 +135,7 @@ class Settings(Model):
     stack: Name = "default"
     """Who owns these resources in the vault."""
     vault: Annotated[VaultSettings, BeforeValidator(_url_alone)] = VaultSettings(url="./vault")
+    """Where backups and all state live: a folder, s3://bucket/prefix, or a mapping with further settings."""
     include: tuple[str, ...] = ()
     """Further files, as globs relative to csbs.yaml; only csbs.yaml may include."""
     providers: dict[Name, ProviderEntry] = Field(default_factory=dict)

@@ -203,9 +203,7 @@ def _environment() -> jinja2.Environment:
 
     environment = Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, cache_size=0)
     environment.globals = {"range": _short_range}
-    environment.filters = {
-        name: function for name, function in environment.filters.items() if name in _FILTERS
-    }
+    environment.filters = {name: environment.filters[name] for name in _FILTERS.split()}
     environment.filters["join"] = _join
     environment.filters["replace"] = _replace
     return environment

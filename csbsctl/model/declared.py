@@ -21,6 +21,7 @@ class Match(Model):
     tags: tuple[str, ...] = ()
     """Tags that the server must carry, all of them."""
     availability_zone: str | None = None
+    """The zone that the server must be in."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -42,7 +43,9 @@ class Binding(Model):
     """Which servers a policy protects: named ones and/or those that fit a rule, less the excluded."""
 
     policy: Name
+    """Name of the policy."""
     provider: Name = "default"
+    """The cloud that the servers run in."""
     servers: tuple[str, ...] = ()
     """Names or IDs."""
     match: Match | None = None
@@ -50,6 +53,7 @@ class Binding(Model):
     exclude: tuple[str, ...] = ()
     """Names or IDs that are left out."""
     expect: Expect | None = None
+    """How many servers it must reach."""
     rebind: bool = False
     """Take over servers that another stack has bound."""
     image_backed_root: Literal["refuse", "snapshot"] = "refuse"
@@ -66,6 +70,7 @@ class Objective(Model):
     """What must be true of some servers: protected at all, and how old the newest good backup may be."""
 
     match: Match
+    """The servers it is about."""
     rpo: Duration | None = None
     """The newest good backup is never older than this."""
     protected: Literal["required", "optional"] = "optional"
@@ -105,7 +110,12 @@ class Declared(Model):
     """What one stack declares; the keys are the names, an address is ``policy.gold`` or ``binding.shop-web``."""
 
     policies: dict[Name, Policy] = Field(default_factory=dict)
+    """Policies by name: when servers are backed up, and how long backups stay."""
     bindings: dict[Name, Binding] = Field(default_factory=dict)
+    """Bindings by name: which servers a policy protects."""
     objectives: dict[Name, Objective] = Field(default_factory=dict)
+    """Objectives by name: what must be true of some servers."""
     guardrails: Guardrails = Guardrails()
+    """What apply refuses to do."""
     access: tuple[Access, ...] = ()
+    """Who may do what through the service."""

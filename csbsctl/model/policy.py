@@ -183,10 +183,13 @@ class Policy(Model):
     """Preset rules by which servers are backed up automatically."""
 
     description: Description = ""
+    """For people; at most 255 characters."""
     enabled: bool = True
     """Off: nothing is backed up on schedule and nothing expires; running by hand still works."""
     schedule: Schedule
+    """When servers are backed up."""
     retention: Retention
+    """How long automatic backups stay."""
     full_every: Annotated[int, Field(ge=1, le=1000)] | None = None
     """At least every Nth backup is full; bounds chains where the provider has them."""
     consistency: Consistency = Consistency.CRASH
