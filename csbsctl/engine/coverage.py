@@ -1,0 +1,134 @@
+"""Which servers gain, lose or change protection, and what that does to objectives and to the backups they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from csbsctl.engine.addresses import Canonical
+from csbsctl.engine.fates import Histories
+from csbsctl.engine.reach import Bond, Bonds
+from csbsctl.engine.situation import ServerKey, Situation
+from csbsctl.model.declared import Objective
+from csbsctl.model.plan import ChangeClass, Consequence
+from csbsctl.rules.matching import matches
+
+Effect = tuple[Consequence | None, tuple[ChangeClass, str] | None]
+
+_NAMED = 3
+_LISTED = 500
+
+
+class Coverage:
+    """Compares bonds before and after, binding by binding."""
+
+    def __init__(self, before: Bonds, after: Bonds, histories: Histories) -> None:
+        self._before = before
+        self._after = after
+        self._histories = histories
+        self._old = _by_binding(before)
+        self._new = _by_binding(after)
+
+    def effects(self, binding: str) -> Iterator[Effect]:
+        """Yield what a changed binding does to servers: losses first."""
+        lost = {key: bond for key, bond in self._old.get(binding, {}).items() if key not in self._after}
+        if lost:
+            yield self._loss(lost), (ChangeClass.WEAKENS, f"{_servers(lost.values())} lose protection")
+        arrivals = self._new.get(binding, {})
+        gained = [bond for key, bond in arrivals.items() if key not in self._before]
+        if gained:
+            policy = gained[0].policy
+            message = f"{_servers(gained)} come{_s(gained)} under policy {policy}"
+            yield _consequence("gains-protection", message, gained), (ChangeClass.STRENGTHENS, message)
+        for (old, new), moved in self._moves(arrivals).items():
+            yield self._move(old, new, moved), None
+
+    def moves(self, binding: str) -> set[tuple[str, str]]:
+        """Return the pairs of policies (old, new) between which a binding's servers move."""
+        return set(self._moves(self._new.get(binding, {})))
+
+    def frozen(self, policy: str, *, removed: bool) -> Iterator[Effect]:
+        """Yield what removing or disabling a policy does to the backups made by it."""
+        keys = [key for key, bond in self._before.items() if bond.policy == policy]
+        self._histories.fetch(keys)
+        count = sum(b.policy == policy for key in keys for b in self._histories.of(key))
+        servers = [self._before[key] for key in keys]
+        if removed:
+            message = f"its {_backups(count)} stay until deleted by hand" if count else ""
+        else:
+            what = f"{_backups(count)} stay as they are" if count else "nothing expires"
+            message = f"{_servers(servers)} no longer backed up on schedule; {what}" if servers else ""
+        if message:
+            yield _consequence("backups-frozen", message, servers, backups=count), None
+
+    def objective(self, name: str, value: Canonical, situation: Situation) -> Iterator[Effect]:
+        """Yield which servers an objective covers, and which of them fall short of it at once."""
+        objective = Objective.model_validate(value)
+        covered = [key for key, server in situation.servers().items() if matches(objective.match, server)]
+        bare = [situation.servers()[key].name for key in covered if key not in self._after]
+        message = f"covers {len(covered):,} server{'' if len(covered) == 1 else 's'}"
+        yield Consequence(kind="covers", message=message, details={"servers": len(covered)}), None
+        if bare and objective.protected == "required":
+            message = f"{_names(bare)} must be protected and {'is' if len(bare) == 1 else 'are'} in no policy"
+            yield Consequence(kind="objective", message=message, details={"servers": bare[:_LISTED]}), None
+
+    def _loss(self, lost: Mapping[ServerKey, Bond]) -> Consequence:
+        self._histories.fetch(lost)
+        count = sum(len(self._histories.of(key)) for key in lost)
+        message = f"{_servers(lost.values())} will have no policy"
+        if count:
+            message += (
+                f"; {'its' if len(lost) == 1 else 'their'} {_backups(count)} stay{'s' if count == 1 else ''}"
+            )
+        return _consequence("loses-protection", message, list(lost.values()), backups=count)
+
+    def _moves(self, arrivals: Mapping[ServerKey, Bond]) -> dict[tuple[str, str], list[ServerKey]]:
+        moves: dict[tuple[str, str], list[ServerKey]] = {}
+        for key, bond in arrivals.items():
+            old = self._before.get(key)
+            if old and old.policy != bond.policy:
+                moves.setdefault((old.policy, bond.policy), []).append(key)
+        return moves
+
+    def _move(self, old: str, new: str, keys: Sequence[ServerKey]) -> Consequence:
+        self._histories.fetch(keys)
+        count = sum(b.policy == old for key in keys for b in self._histories.of(key))
+        servers = [self._after[key] for key in keys]
+        message = f"{_servers(servers)} move{_s(servers)} from policy {old} to {new}"
+        if count:
+            message += f"; {_backups(count)} of {old} stay{'s' if count == 1 else ''} until deleted by hand"
+        return _consequence("changes-policy", message, servers, backups=count)
+
+
+def _by_binding(bonds: Bonds) -> dict[str, dict[ServerKey, Bond]]:
+    grouped: dict[str, dict[ServerKey, Bond]] = {}
+    for key, bond in bonds.items():
+        grouped.setdefault(bond.binding, {})[key] = bond
+    return grouped
+
+
+def _consequence(
+    kind: str, message: str, servers: Sequence[Bond], *, backups: int | None = None
+) -> Consequence:
+    details: dict[str, object] = {"servers": [bond.name for bond in servers[:_LISTED]], "count": len(servers)}
+    if backups is not None:
+        details["kept"] = backups
+    return Consequence(kind=kind, message=message, details=details)
+
+
+def _servers(bonds: object) -> str:
+    return _names([bond.name for bond in bonds])  # type: ignore[attr-defined]
+
+
+def _names(names: Sequence[str]) -> str:
+    names = sorted(names)
+    if len(names) > _NAMED + 1:
+        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED:,} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _s(items: Sequence[object]) -> str:
+    return "s" if len(items) == 1 else ""
+
+
+def _backups(count: int) -> str:
+    return f"{count:,} backup{'' if count == 1 else 's'}"
