@@ -1,6 +1,6 @@
 """The catalogue: for each server one document with all its backups, changed by compare-and-swap.
 
-The document also keeps the highest lease number that ever wrote it, so that a runner that was taken over and wakes
+The document also keeps what became of each policy's slots, and the highest lease number that ever wrote it, so that a runner that was taken over and wakes
 from the dead cannot commit. Knows nothing of what backups are worth; retention is elsewhere.
 """
 
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from csbsctl.clock import Clock
 from csbsctl.errors import Conflict, LeaseLost, NotFound, UsageError
 from csbsctl.model.backup import Backup
+from csbsctl.model.slots import SlotLog
 from csbsctl.vault.concurrency import in_parallel
 from csbsctl.vault.documents import Codec, damaged
 from csbsctl.vault.naming import server_segment, split_segment
@@ -29,6 +30,7 @@ _SHORTEST_PREFIX = 6
 _BACKUPS: TypeAdapter[tuple[Backup, ...]] = TypeAdapter(tuple[Backup, ...])
 
 Change = Callable[[tuple[Backup, ...]], Iterable[Backup]]
+SlotChange = Callable[[SlotLog], SlotLog]
 
 
 class Catalogue:
@@ -49,6 +51,10 @@ class Catalogue:
     def backups(self, provider: str, server: str) -> tuple[Backup, ...]:
         """Return the backups of a server, oldest first; empty when there are none."""
         return self._head(server_segment(provider, server))[1]
+
+    def slots(self, provider: str, server: str) -> dict[str, SlotLog]:
+        """Return what became of the slots of each policy on a server, by the policy's name."""
+        return _slots(self._head(server_segment(provider, server))[0])
 
     def all(self) -> Iterator[Backup]:
         """Yield the backups of every server, servers in order of their keys, each server's oldest first.
@@ -81,10 +87,19 @@ class Catalogue:
             )
         return exact[0]
 
-    def update(self, provider: str, server: str, change: Change, *, fence: int = 0) -> tuple[Backup, ...]:
+    def update(
+        self,
+        provider: str,
+        server: str,
+        change: Change,
+        *,
+        fence: int = 0,
+        slots: tuple[str, SlotChange] | None = None,
+    ) -> tuple[Backup, ...]:
         """Read, change and commit the backups of one server, again and again until nobody was in between.
 
         ``change`` may be called more than once and must not have effects. ``fence`` is the number of the lease.
+        ``slots`` changes the slot log of one policy in the same commit.
 
         Raises:
             LeaseLost: a higher lease number wrote here.
@@ -107,6 +122,9 @@ class Catalogue:
                 "server": server,
                 "fence": max(fence, highest),
                 "backups": _BACKUPS.dump_python(after, mode="json", exclude_defaults=True),
+                "slots": {
+                    policy: log.model_dump(mode="json", exclude_defaults=True) for policy, log in logs.items()
+                },
             }
             try:
                 self._remember(segment, series.commit(base, body), after)
@@ -159,7 +177,7 @@ class Catalogue:
     ) -> tuple[Generation, tuple[Backup, ...]]:
         slim = Generation(
             generation.number,
-            {"fence": generation.body.get("fence", 0)},
+            {"fence": generation.body.get("fence", 0), "slots": generation.body.get("slots", {})},
             generation.digest,
             generation.previous,
         )
@@ -180,6 +198,11 @@ def _parse(key: str, generation: Generation) -> tuple[Backup, ...]:
         raise damaged(
             key, f"{error.error_count()} fields of its backups are not what they should be"
         ) from error
+
+
+def _slots(generation: Generation) -> dict[str, SlotLog]:
+    stored: dict[str, Any] = generation.body.get("slots", {})
+    return {policy: SlotLog.model_validate(log) for policy, log in stored.items()}
 
 
 def _ordered(backups: Iterable[Backup]) -> tuple[Backup, ...]:

@@ -1,0 +1,37 @@
+"""What became of the slots of one policy on one server: kept beside the server's backups, which may be deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from csbsctl.model.base import Record
+
+_KEPT = 50
+"""How many missed and skipped slots are remembered each."""
+
+
+class SlotLog(Record):
+    """The newest slot that was dealt with in whatever way, and the newest of those that gave no backup."""
+
+    last: datetime | None = None
+    missed: tuple[datetime, ...] = ()
+    skipped: tuple[datetime, ...] = ()
+
+    def taken(self, slot: datetime) -> SlotLog:
+        """Return the log after a slot was used, whether or not the backup was good."""
+        return self._with(slot)
+
+    def with_missed(self, slots: tuple[datetime, ...]) -> SlotLog:
+        """Return the log after slots were found to have passed unused; those already known change nothing."""
+        new = tuple(slot for slot in slots if self.last is None or slot > self.last)
+        if not new:
+            return self
+        log = self._with(max(new))
+        return log.model_copy(update={"missed": (*self.missed, *new)[-_KEPT:]})
+
+    def with_skipped(self, slot: datetime) -> SlotLog:
+        """Return the log after a slot was passed over because the server was busy."""
+        return self._with(slot).model_copy(update={"skipped": (*self.skipped, slot)[-_KEPT:]})
+
+    def _with(self, slot: datetime) -> SlotLog:
+        return self.model_copy(update={"last": max(self.last, slot) if self.last else slot})
