@@ -115,7 +115,10 @@ class Catalogue:
                     f"another runner took over {server} ({provider}): lease {highest} follows {fence}"
                 )
             after = _ordered(change(before))
-            if after == before and fence <= highest:
+            logs = _slots(base)
+            if slots:
+                logs[slots[0]] = slots[1](logs.get(slots[0], SlotLog()))
+            if after == before and fence <= highest and logs == _slots(base):
                 return after
             body = {
                 "provider": provider,
