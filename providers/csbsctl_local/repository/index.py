@@ -1,0 +1,143 @@
+"""The index: all runs of the repository as one lookup, kept up to date with the store and bounded in number.
+
+The index is derived: every fact in it is also in the table of a pack, and ``check`` builds it anew from those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from csbsctl.blobs import BlobNotFound, BlobStore
+from csbsctl.errors import Damaged
+from csbsctl.ids import new_id
+
+from .codec import Codec
+from .layout import INDEXES, ChunkName, PackId, document_context
+from .pack import Place, Table
+from .run import Run, merged, run_of_tables
+
+_NEVER_MERGED = 32 * 1024 * 1024
+_MERGE_AT = 6
+_LISTINGS = 10
+
+
+class Index:
+    """Every run of a repository, searchable. Lookups are safe from any thread; refreshing and storing are not."""
+
+    def __init__(self, blobs: BlobStore, codec: Codec, cache: Path | None = None) -> None:
+        self._blobs = blobs
+        self._codec = codec
+        self._cache = cache / "index" if cache else None
+        self.runs: dict[str, Run] = {}
+        """Replaced as a whole, never changed in place, so that a lookup in another thread sees one state."""
+        self.damaged: dict[str, str] = {}
+        """Keys of index objects that cannot be read, and why: the rest is used, and ``check`` repairs."""
+
+    def refresh(self) -> None:
+        """Take in what others stored and forget what they merged away."""
+        for _ in range(_LISTINGS):
+            if self._refreshed():
+                return
+        raise Damaged("the index changed under every attempt to read it")
+
+    def find(self, name: ChunkName, avoid: Collection[PackId] = ()) -> Place | None:
+        """Return a place of a chunk outside the packs to avoid, or None."""
+        for run in self.runs.values():
+            row = run.row(name)
+            if row >= 0:
+                for place in run.find(name):
+                    if place.pack not in avoid:
+                        return place
+        return None
+
+    def places(self, name: ChunkName) -> Iterator[Place]:
+        """Yield every place of a chunk."""
+        for run in self.runs.values():
+            yield from run.find(name)
+
+    def packs(self) -> dict[PackId, int]:
+        """Return every pack known, and its size."""
+        return {pack: size for run in self.runs.values() for pack, size in run.packs}
+
+    def store(self, tables: Iterable[Table]) -> int:
+        """Store the tables of some packs as one more run; return the bytes that took."""
+        return self._store(run_of_tables(tables))
+
+    def merge(self, avoid: Collection[PackId] = ()) -> None:
+        """Merge small runs when there are many; those that know a pack to avoid are left alone.
+
+        Merged away objects may be read by others at this moment; they find them gone and list again.
+        """
+        small = sorted(
+            (run.size, key)
+            for key, run in self.runs.items()
+            if run.size < _NEVER_MERGED and not any(pack in avoid for pack, _ in run.packs)
+        )
+        chosen: list[str] = []
+        total = 0
+        for size, key in small:
+            if len(chosen) >= _MERGE_AT // 2 and size > total:
+                break
+            chosen.append(key)
+            total += size
+        if len(chosen) >= _MERGE_AT:
+            self._replace(chosen)
+
+    def drop(self, packs: Collection[PackId]) -> None:
+        """Rewrite every run that knows one of the packs, without them."""
+        for key, run in list(self.runs.items()):
+            if any(pack in packs for pack, _ in run.packs):
+                self._replace([key], packs)
+
+    def remove(self, key: str) -> None:
+        """Remove an index object, a damaged one say."""
+        self._blobs.delete(key)
+        self.runs = {other: run for other, run in self.runs.items() if other != key}
+        self.damaged.pop(key, None)
+
+    def _replace(self, keys: list[str], dropped: Collection[PackId] = ()) -> None:
+        plain = merged([self.runs[key] for key in keys], dropped)
+        if Run(plain).packs:
+            self._store(plain)
+        for key in keys:
+            self.remove(key)
+
+    def _store(self, plain: bytes) -> int:
+        key = INDEXES + new_id().replace("-", "")
+        sealed = self._codec.encode(plain, document_context(key))
+        self._blobs.create(key, sealed, authenticated=True)
+        self.runs = {key: Run(plain), **self.runs}
+        return len(sealed)
+
+    def _refreshed(self) -> bool:
+        keys = [blob.key for blob in self._blobs.list(INDEXES)]
+        runs, damaged = {}, {}
+        for key in keys:
+            try:
+                runs[key] = self.runs.get(key) or self._load(key)
+            except BlobNotFound:
+                return False
+            except Damaged as error:
+                damaged[key] = error.message
+        self.runs, self.damaged = runs, damaged
+        return True
+
+    def _load(self, key: str) -> Run:
+        kept = self._cache / key.rpartition("/")[2] if self._cache else None
+        if kept and kept.exists():
+            try:
+                return self._opened(key, kept.read_bytes())
+            except Damaged:
+                kept.unlink()  # the cache is a convenience; the store has the truth
+        sealed = self._blobs.get(key)
+        run = self._opened(key, sealed)
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            fresh = kept.with_name(f"{kept.name}.{new_id()}")
+            fresh.write_bytes(sealed)
+            fresh.replace(kept)
+        return run
+
+    def _opened(self, key: str, sealed: bytes) -> Run:
+        return Run(self._codec.decode(sealed, document_context(key)))

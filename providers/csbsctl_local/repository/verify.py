@@ -1,0 +1,214 @@
+"""Verifying a stored disk: that all of it is there, and at full depth that every byte of every pack proves itself."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from csbsctl.blobs import BlobNotFound, BlobStore
+from csbsctl.errors import Damaged
+
+from .codec import Codec
+from .deposit import Check, Progress
+from .fetch import Fetcher
+from .index import Index
+from .layout import CHUNK, LEAF, ChunkName, PackId, pack_key, segment_context
+from .manifest import Manifest, Slots, read_leaf
+from .pack import TRAILER, Segment, open_pack, table_length
+from .work import Shared
+
+Depth = Literal["quick", "sample", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something wrong with stored data, and the byte ranges (offset, length) of the disk that it costs."""
+
+    message: str
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is wrong with one pack: messages, and the names that cannot be read from it."""
+
+    messages: tuple[str, ...] = ()
+    lost: frozenset[ChunkName] = frozenset()
+
+
+class PackExaminer:
+    """Reads whole packs and checks every byte of them."""
+
+    def __init__(self, blobs: BlobStore, codec: Codec, index: Index) -> None:
+        self._blobs = blobs
+        self._codec = codec
+        self._index = index
+
+    def examine(self, pack: PackId) -> Examined:
+        """Check one pack to the last byte; where the table is lost, by what the index knows of it."""
+        try:
+            stored = memoryview(self._blobs.get(pack_key(pack)))
+        except BlobNotFound:
+            return Examined((f"pack {pack.hex()} is missing",), frozenset(self.known(pack)))
+        try:
+            segments = open_pack(pack, stored, self._codec).segments
+        except Damaged as error:
+            lost = frozenset(self._unreadable(pack, stored))
+            return Examined((f"pack {pack.hex()}: {error.message}",), lost)
+        messages: list[str] = []
+        lost_names: set[ChunkName] = set()
+        for segment in segments:
+            bad = self._flawed(pack, stored, segment)
+            if bad:
+                messages.append(f"pack {pack.hex()}: {bad[0]}")
+                lost_names |= bad[1]
+        return Examined(tuple(messages), frozenset(lost_names))
+
+    def present(self, pack: PackId) -> bool:
+        """Say whether a pack is there and has its end; reads a few bytes."""
+        try:
+            size = dict(pair for run in self._index.runs.values() for pair in run.packs)[pack]
+            table_length(self._blobs.get(pack_key(pack), size - TRAILER))
+        except (BlobNotFound, Damaged):
+            return False
+        return True
+
+    def _flawed(
+        self, pack: PackId, stored: memoryview, segment: Segment
+    ) -> tuple[str, set[ChunkName]] | None:
+        part = stored[segment.offset : segment.offset + segment.length]
+        try:
+            plain = self._codec.decode(part, segment_context(pack, segment.offset), segment.plain)
+        except Damaged as error:
+            return f"at byte {segment.offset}: {error.message}", set(segment.names)
+        view = memoryview(plain)
+        pieces = [view] if not segment.chunks else [view[i : i + CHUNK] for i in range(0, len(view), CHUNK)]
+        wrong = {
+            name for name, piece in zip(segment.names, pieces, strict=True) if self._codec.name(piece) != name
+        }
+        return (f"at byte {segment.offset}: content and name differ", wrong) if wrong else None
+
+    def _unreadable(self, pack: PackId, stored: memoryview) -> Iterator[ChunkName]:
+        for name, offset, length in self._places(pack):
+            try:
+                self._codec.decode(stored[offset : offset + length], segment_context(pack, offset))
+            except Damaged:
+                yield name
+
+    def known(self, pack: PackId) -> Iterator[ChunkName]:
+        """Yield the names that the index expects in a pack."""
+        return (name for name, _, _ in self._places(pack))
+
+    def _places(self, pack: PackId) -> Iterator[tuple[ChunkName, int, int]]:
+        for run in self._index.runs.values():
+            if any(known == pack for known, _ in run.packs):
+                for name, place in run.entries():
+                    if place.pack == pack:
+                        yield name, place.offset, place.length
+
+
+class Verifier:
+    """Verifies one manifest."""
+
+    def __init__(self, manifest: Manifest, fetcher: Fetcher, index: Index, examiner: PackExaminer) -> None:
+        self._manifest = manifest
+        self._fetcher = fetcher
+        self._index = index
+        self._examiner = examiner
+        self._flaws: list[Flaw] = []
+
+    def run(
+        self, depth: Depth, *, sample: float, seed: int, threads: int, check: Check, progress: Progress
+    ) -> list[Flaw]:
+        """Return what is wrong: nothing is well, or nothing that this depth can see."""
+        packs: set[PackId] = set()
+        absent: set[ChunkName] = set()
+        for name in self._names():
+            place = self._fetcher.place(name) if name not in absent else None
+            if place is None:
+                absent.add(name)
+            else:
+                packs.add(place.pack)
+        if absent:
+            self._flaws.append(Flaw(f"{len(absent)} chunks are nowhere in the index", self._ranges(absent)))
+        chosen = sorted(packs)
+        if depth == "sample":
+            count = max(1, round(len(chosen) * sample)) if chosen else 0
+            chosen = random.Random(seed).sample(chosen, count)  # noqa: S311 - which packs, not a secret
+        if depth == "quick":
+            self._flaws += self._missing(chosen)
+        else:
+            self._examine(chosen, threads, check, progress)
+        return self._flaws
+
+    def _names(self) -> Iterator[ChunkName]:
+        for number, name in self._manifest.each():
+            yield name
+            slots = self._slots(number, name)
+            if slots:
+                yield from (chunk for chunk in slots if chunk is not None)
+
+    def _slots(self, number: int, name: ChunkName) -> Slots | None:
+        try:
+            return read_leaf(self._fetcher.leaf(name))
+        except Damaged as error:
+            start = number * LEAF
+            flaw = Flaw(f"leaf {number}: {error.message}", ((start, min(LEAF, self._manifest.size - start)),))
+            if flaw not in self._flaws:
+                self._flaws.append(flaw)
+            return None
+
+    def _examine(self, packs: list[PackId], threads: int, check: Check, progress: Progress) -> None:
+        examined: list[Examined] = []
+        lock = threading.Lock()  # guards examined and progress
+        work = Shared(range(len(packs)))
+
+        def examine() -> None:
+            try:
+                for number in work:
+                    check()
+                    result = self._examiner.examine(packs[number])
+                    with lock:
+                        examined.append(result)
+                        progress(len(examined), len(packs))
+            except BaseException:
+                work.stop()
+                raise
+
+        with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
+            for future in [pool.submit(examine) for _ in range(threads)]:
+                future.result()
+        for result in examined:
+            if result.messages:
+                self._flaws.append(Flaw("; ".join(result.messages), self._ranges(result.lost)))
+
+    def _missing(self, packs: list[PackId]) -> Iterator[Flaw]:
+        for pack in packs:
+            if not self._examiner.present(pack):
+                names = frozenset(self._examiner.known(pack))
+                yield Flaw(f"pack {pack.hex()} is missing", self._ranges(names))
+
+    def _ranges(self, names: frozenset[ChunkName] | set[ChunkName]) -> tuple[tuple[int, int], ...]:
+        """Return the ranges of the disk that hold any of the names, neighbours joined."""
+        ranges: list[tuple[int, int]] = []
+
+        def add(start: int, end: int) -> None:
+            end = min(end, self._manifest.size)
+            if ranges and sum(ranges[-1]) == start:
+                ranges[-1] = (ranges[-1][0], end - ranges[-1][0])
+            elif end > start:
+                ranges.append((start, end - start))
+
+        for number, leaf in self._manifest.each() if names else ():
+            start = number * LEAF
+            if leaf in names:
+                add(start, start + LEAF)
+                continue
+            for slot, chunk in enumerate(self._slots(number, leaf) or ()):
+                if chunk in names:
+                    add(start + slot * CHUNK, start + (slot + 1) * CHUNK)
+        return tuple(ranges)
