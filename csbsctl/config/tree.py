@@ -7,9 +7,11 @@ aliases. Positions cost memory, so they are only kept when asked for. Must not k
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import yaml
 from yaml import events
@@ -99,6 +101,19 @@ def scalar(text: str) -> Any:
         if _FLOAT.fullmatch(text):
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
+
+
+def long_texts(text: str) -> Iterator[tuple[int, int]]:
+    """Yield first and last line (from 0) of every scalar that spans lines; stops where the text is not YAML."""
+    get_event = _Parser(text).get_event
+    with contextlib.suppress(yaml.YAMLError):
+        while True:
+            event = cast("Any", get_event())
+            if type(event) is events.StreamEndEvent:
+                return
+            if type(event) is events.ScalarEvent and event.end_mark.line > event.start_mark.line:
+                # A block text ends where the next line of content begins, which is not its own.
+                yield event.start_mark.line, event.end_mark.line - (event.end_mark.column == 0)
 
 
 class _GaveUp(Exception):
