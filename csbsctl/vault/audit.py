@@ -7,11 +7,10 @@ which no anchor covers. With a key the batches are signed too, so that nobody wi
 
 from __future__ import annotations
 
-import hmac
 import json
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from csbsctl.blobs import BlobNotFound
 from csbsctl.boundaries import Boundary
@@ -32,7 +31,17 @@ _BATCH = 500
 
 _ATTEMPTS = 20
 
-Signer = Callable[[bytes], str]
+
+class Signer(Protocol):
+    """Signs batches with the vault's key."""
+
+    def sign(self, message: bytes) -> str:
+        """Return a signature."""
+        ...
+
+    def verify(self, message: bytes, signature: str) -> bool:
+        """Tell whether ``sign`` made it."""
+        ...
 
 
 class Trail:
@@ -171,17 +180,17 @@ class Trail:
     def _verify_signature(self, key: str, batch: Generation) -> list[str]:
         if self._signer is None:
             return []
-        expected = self._signer(
-            _signed(self._vault, batch.number, batch.previous, batch.body.get("events", []))
-        )
-        if hmac.compare_digest(expected, str(batch.body.get("signature", ""))):
+        message = _signed(self._vault, batch.number, batch.previous, batch.body.get("events", []))
+        if self._signer.verify(message, str(batch.body.get("signature", ""))):
             return []
         return [f"{key} is not signed with the vault's key"]
 
     def _batch(self, base: Generation) -> dict[str, Any]:
         body: dict[str, Any] = {"writer": self._writer, "events": self._buffer}
         if self._signer is not None:
-            body["signature"] = self._signer(_signed(self._vault, base.number + 1, base.digest, self._buffer))
+            body["signature"] = self._signer.sign(
+                _signed(self._vault, base.number + 1, base.digest, self._buffer)
+            )
         return body
 
     def _batches(self, writer: str) -> Iterator[Generation]:

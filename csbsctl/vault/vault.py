@@ -10,17 +10,21 @@ from typing import Self
 from csbsctl.blobs import BlobExists, BlobNotFound, BlobStore, PlainSealer, ScopedStore, Sealer
 from csbsctl.boundaries import Boundary
 from csbsctl.clock import Clock
-from csbsctl.errors import NotFound
+from csbsctl.errors import NotFound, VaultError
 from csbsctl.ids import new_id
 from csbsctl.vault.audit import Trail
 from csbsctl.vault.catalogue import Catalogue
 from csbsctl.vault.control import Control
-from csbsctl.vault.description import KEY, VaultDescription
+from csbsctl.vault.coordination import coordinated
+from csbsctl.vault.description import KEY, Encryption, VaultDescription
 from csbsctl.vault.documents import Codec
 from csbsctl.vault.journal import Journal
+from csbsctl.vault.key_sources import KeySource
+from csbsctl.vault.keys import Keys
 from csbsctl.vault.leases import Leases
 from csbsctl.vault.probe import insist, probe
 from csbsctl.vault.runners import HEARTBEAT, SILENCE, Runner, Witness
+from csbsctl.vault.sealing import SealedSealer
 from csbsctl.vault.series import Series
 from csbsctl.vault.stores import ReadOnlyStore, Store, StoreOptions, open_store
 
@@ -51,6 +55,7 @@ class Vault:
         clock: Clock,
         actor: str,
         timing: Timing,
+        key: KeySource | None = None,
     ) -> None:
         self.url = url
         self.id = description.id
@@ -58,10 +63,13 @@ class Vault:
         self.description = description
         self.store = store
         self.blobs: BlobStore = store
-        self.sealer: Sealer = PlainSealer()
-        codec = plain = Codec(PlainSealer())
+        self.keys = Keys(store, self.id, clock) if description.encryption else None
+        self.sealer, signer = self._sealer(key)
+        plain = Codec(PlainSealer())
+        sealed = description.encryption is not None and description.encryption.control
+        codec = Codec(self.sealer) if sealed else plain
         self.runner = Runner(store, clock, actor, interval=timing.heartbeat)
-        self.audit = Trail(store, codec, clock=clock, actor=actor, vault=self.id)
+        self.audit = Trail(store, codec, clock=clock, actor=actor, vault=self.id, signer=signer)
         series = Series(store, codec, "control", keep=CONTROL_KEPT)
         self.control = Control(series, clock=clock, actor=actor, anchors=self.audit.heads)
         self.catalogue = Catalogue(store, codec, clock)
@@ -86,6 +94,14 @@ class Vault:
         finally:
             self.runner.close()
 
+    def _sealer(self, key: KeySource | None) -> tuple[Sealer, SealedSealer | None]:
+        """Return what seals data, and what signs the audit (nothing without a key)."""
+        keys = self.keys
+        if keys is None:
+            return PlainSealer(), None
+        sealer = SealedSealer(lambda: keys.unlock(key))
+        return sealer, sealer if key is not None else None
+
     def __enter__(self) -> Self:
         return self
 
@@ -104,6 +120,7 @@ def open_vault(
     read_only: bool = False,
     actor: str = "",
     options: StoreOptions | None = None,
+    key: KeySource | None = None,
     timing: Timing | None = None,
 ) -> Vault:
     """Open the vault at a URL (a path, relative to ``base``, or ``s3://bucket/prefix``), or make it.
@@ -112,6 +129,8 @@ def open_vault(
         NotFound: there is none and ``create`` is False (code ``vault.absent``).
         VaultError: the store cannot be a vault.
         UnsupportedFormat: a newer csbsctl made it.
+
+    The key is read only when something sealed is touched; WrongKey may come then.
     """
     chosen = options or StoreOptions()
     store = open_store(url, base=base, options=chosen)
@@ -123,10 +142,17 @@ def open_vault(
                 hint="the first `csbsctl apply` makes it, or `csbsctl vault init`",
                 code="vault.absent",
             )
-        description = _make(url, store, clock, actor, chosen)
+        description = _make(url, store, clock=clock, actor=actor, options=chosen, key=key)
+    if key is not None and key.required and description.encryption is None:
+        raise VaultError(
+            f"the vault at {url} is not encrypted, and the configuration demands that it is",
+            hint="make a new vault for encrypted backups, or set vault.encryption.required to false",
+            code="vault.not-encrypted",
+        )
+    store = coordinated(store, chosen.coordination or description.coordination)
     if read_only:
         store = ReadOnlyStore(store)
-    return Vault(url, store, description, clock=clock, actor=actor, timing=timing or Timing())
+    return Vault(url, store, description, clock=clock, actor=actor, timing=timing or Timing(), key=key)
 
 
 def vault_exists(url: str, *, base: Path, options: StoreOptions | None = None) -> bool:
@@ -146,12 +172,20 @@ def _describe(store: Store) -> VaultDescription | None:
         return None
 
 
-def _make(url: str, store: Store, clock: Clock, actor: str, options: StoreOptions) -> VaultDescription:
+def _make(
+    url: str, store: Store, *, clock: Clock, actor: str, options: StoreOptions, key: KeySource | None
+) -> VaultDescription:
     """Make a vault; ``vault.json`` comes last, so that a crash leaves none."""
     result = probe(store, clock)
     insist(result, url, options.coordination)
     PROBED()
-    made = VaultDescription(new_id(), clock.now(), actor, result, options.coordination, None)
+    store = coordinated(store, options.coordination)
+    id_ = new_id()
+    encryption = None
+    if key is not None:
+        id_ = Keys(store, id_, clock).begin(key, "first")
+        encryption = Encryption(SealedSealer.algorithm, key.control)
+    made = VaultDescription(id_, clock.now(), actor, result, options.coordination, encryption)
     try:
         store.create(KEY, made.encode())
     except BlobExists:  # somebody made it in this moment: theirs it is

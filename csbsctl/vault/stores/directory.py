@@ -8,7 +8,7 @@ links and fsync do, NFS included.
 Paths are plain strings here: a catalogue of ten thousand servers is listed often, and Path costs ten times as much.
 """
 
-# ruff: noqa: PTH - see above
+# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH112, PTH116, PTH120 - see above
 
 from __future__ import annotations
 
