@@ -174,8 +174,9 @@ class _Assigner:
                 # The same server under a new name is still meant; one that is gone is told by _tell_changes.
                 return index.by_id.get(server_id)
         if former := self._known_elsewhere(wanted):
-            self.result.gone.append(Departed(name, former, wanted, named=True))
-            return None
+            if former not in index.by_id:
+                self.result.gone.append(Departed(name, former, wanted, named=True))
+            return index.by_id.get(former)
         message = f"there is no server {wanted!r} in provider {self._bindings[name].provider!r}"
         hint = _did_you_mean(wanted, index) if len(self.result.problems) < _SUGGESTIONS else None
         self.result.problems.append(Problem(address, message, hint, path))
@@ -213,8 +214,8 @@ class _Assigner:
             server = index.by_id.get(server_id)
             if server is None:
                 named = server_id in binding.servers or before in binding.servers
-                # A server of the same name has taken its place: the binding reaches that one now.
-                self.result.gone.append(Departed(name, server_id, before, named))
+                if named or binding.match is not None:
+                    self.result.gone.append(Departed(name, server_id, before, named))
             elif server.name != before and server_id in self.result.bound:
                 self.result.renamed.append(Renamed(name, server_id, before, server.name))
 
