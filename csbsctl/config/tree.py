@@ -11,7 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 import yaml
 from yaml import events
@@ -107,13 +107,16 @@ def long_texts(text: str) -> Iterator[tuple[int, int]]:
     """Yield first and last line (from 0) of every scalar that spans lines; stops where the text is not YAML."""
     get_event = _Parser(text).get_event
     with contextlib.suppress(yaml.YAMLError):
-        while True:
-            event = cast("Any", get_event())
-            if type(event) is events.StreamEndEvent:
-                return
-            if type(event) is events.ScalarEvent and event.end_mark.line > event.start_mark.line:
-                # A block text ends where the next line of content begins, which is not its own.
-                yield event.start_mark.line, event.end_mark.line - (event.end_mark.column == 0)
+        while type(event := get_event()) is not events.StreamEndEvent:
+            if type(event) is events.ScalarEvent:
+                first, last = _span(event)
+                if last > first:
+                    yield first, last
+
+
+def _span(event: Any) -> tuple[int, int]:
+    # A block text ends where the next line of content begins, which is not its own.
+    return event.start_mark.line, event.end_mark.line - (event.end_mark.column == 0)
 
 
 class _GaveUp(Exception):
