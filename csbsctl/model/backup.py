@@ -50,7 +50,8 @@ class StoredVolume(Record):
     """One disk's part of a backup. ``size`` is the disk's bytes, ``stored`` the bytes this backup added.
 
     ``ref`` is the provider's name for the data; ``parent`` is the ref without which this one cannot be restored
-    (None where the provider's data stands alone); ``extra`` is for the provider alone.
+    (None where the provider's data stands alone); ``extra`` is for the provider alone. ``successors`` are the IDs of
+    disks that took this disk's place in restores: they are the same disk under another ID.
     """
 
     volume_id: str
@@ -63,6 +64,7 @@ class StoredVolume(Record):
     stored: int
     parent: str | None = None
     extra: dict[str, Any] = {}
+    successors: tuple[str, ...] = ()
 
 
 class ServerRef(Record):
