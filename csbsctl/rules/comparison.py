@@ -112,22 +112,22 @@ def steady_state(outlook: Outlook) -> Steady:
 
 
 def _history(outlook: Outlook) -> timedelta:
-    """Return how far back one can go at worst, once the first backups have begun to end; else by calculation."""
+    """Return how far back one can go at worst in the second half; by calculation where that is too soon to see."""
     slots, ends = outlook.slots, outlook.slot_ends
     policy = outlook.scenario.policy
     if not slots or policy is None:
         return timedelta(0)
-    oldest = 0
-    worst: timedelta | None = None
     settled = outlook.now + (outlook.end - outlook.now) / 2
+    calculated = _calculated_history(policy.retention, outlook)
+    if outlook.now + calculated >= settled:
+        return calculated
+    oldest = 0
+    worst = calculated
     for slot in slots:
         while ends[oldest] <= slot:
             oldest += 1
-        if slot >= settled and (worst is None or slot - slots[oldest] < worst):
-            worst = slot - slots[oldest]
-    # Still holding what it began with: the horizon is too short to see how far back it will reach.
-    if worst is None or ends[0] > settled:
-        return _calculated_history(policy.retention, outlook)
+        if slot >= settled:
+            worst = min(worst, slot - slots[oldest])
     return worst
 
 
@@ -159,8 +159,9 @@ def _endings(server_id: str, backups: Sequence[Backup], before: Outlook, after: 
         was, will_be = ends_before[backup.id], ends_after[backup.id]
         if will_be > after.end or will_be >= was:
             continue
-        at_once = will_be == after.now < was
-        if at_once or min(was, before.end) - will_be >= noticeable:
+        if will_be > after.now and not before.scenario.active:
+            continue  # taken up again, a policy replaces its old backups one by one: only a sudden end is a loss
+        if will_be == after.now or min(was, before.end) - will_be >= noticeable:
             found.append(Ending(server_id, backup, None if was is FOREVER else was, will_be))
     return found
 

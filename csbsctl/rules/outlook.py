@@ -44,10 +44,14 @@ class Line:
     """Instants in order with the local days they fall on."""
 
     def __init__(self, instants: list[datetime], timezone: str) -> None:
-        where = zone(timezone)
         self.instants = instants
-        self.days: list[date] = [instant.astimezone(where).date() for instant in instants]
+        self._zone = zone(timezone)
         self._groups: dict[str, tuple[list[int], list[datetime]]] = {}
+
+    @cached_property
+    def days(self) -> list[date]:
+        """Return the local day of each instant."""
+        return [instant.astimezone(self._zone).date() for instant in self.instants]
 
     def groups(self, rule: CalendarRule) -> tuple[list[int], list[datetime]]:
         """Return each instant's period, and the first instant of every period that has one."""
