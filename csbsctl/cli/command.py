@@ -85,7 +85,7 @@ def command(
         signature = inspect.Signature([*parameters, *_shared_parameters(), context])
         run.__signature__ = signature  # type: ignore[attr-defined] # typer reads the signature, not the code
         run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-        del run.__wrapped__  # type: ignore[attr-defined] # or annotations would be read from the inner function
+        del run.__wrapped__  # or annotations would be read from the inner function
         epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
         app.command(name, epilog=epilog)(run)
         return function

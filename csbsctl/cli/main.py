@@ -12,9 +12,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import csbsctl
+
+if TYPE_CHECKING:
+    from csbsctl.errors import CsbsError
 
 VERSION_WORDS = (["--version"], ["-V"], ["version"])
 
@@ -25,13 +28,19 @@ def main(argv: list[str] | None = None) -> int:
     if words in VERSION_WORDS:
         print(f"csbsctl {csbsctl.__version__}")  # noqa: T201 - the one answer that must not load the machinery
         return 0
-    return _guarded(words)
+    try:
+        code = _guarded(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def _guarded(words: list[str]) -> int:
     import typer
 
-    from csbsctl.errors import CsbsError, Interrupted, UsageError
+    from csbsctl.errors import CsbsError, Interrupted
 
     as_json = "--json" in words
     try:
@@ -41,20 +50,22 @@ def _guarded(words: list[str]) -> int:
         return end.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _fail(Interrupted(), as_json=as_json)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except CsbsError as error:
         return _fail(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last fence before the user
-        if hasattr(error, "format_message"):
-            hint = (
-                "see csbsctl --help"
-                if not getattr(error, "ctx", None)
-                else f"see {error.ctx.command_path} --help"
-            )  # type: ignore[attr-defined]
-            return _fail(UsageError(error.format_message(), hint=hint), as_json=as_json)
-        return _fail(_bug(error), as_json=as_json)
+        return _fail(_usage(error) or _bug(error), as_json=as_json)
+
+
+def _usage(error: Exception) -> CsbsError | None:
+    """Return what the parser has against the words, as an error of ours; None for anything else."""
+    from csbsctl.errors import UsageError
+
+    if not hasattr(error, "format_message"):
+        return None
+    context = getattr(error, "ctx", None)
+    return UsageError(
+        error.format_message(), hint=f"see {context.command_path if context else 'csbsctl'} --help"
+    )
 
 
 def _run(words: list[str]) -> int:
@@ -126,18 +137,18 @@ def _signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _fail(error: Any, *, as_json: bool) -> int:
+def _fail(error: CsbsError, *, as_json: bool) -> int:
     """Render an error for people (stderr) or machines (stdout) and return its exit code."""
     if as_json:
         print(json.dumps({"error": error.to_json()}, indent=2, default=str))  # noqa: T201 - the error document
-        return int(error.exit_code)
+        return error.exit_code
     from csbsctl.cli.help import render_error
 
     print(render_error(error), file=sys.stderr)  # noqa: T201 - the last words of a failed command
-    return int(error.exit_code)
+    return error.exit_code
 
 
-def _bug(error: Exception) -> Any:
+def _bug(error: Exception) -> CsbsError:
     """Return what a user is told when csbsctl itself is wrong; the traceback only with CSBSCTL_DEBUG."""
     from csbsctl.errors import CsbsError
 

@@ -170,6 +170,11 @@ class Session:
         """Return every configured provider by name."""
         return {name: self.provider(name) for name in self.configuration.providers}
 
+    def check_providers(self) -> None:
+        """Check the settings of every provider without connecting. Raises ConfigError or UsageError."""
+        for name in self.configuration.providers:
+            self.provider(name)
+
     def inventory(self) -> dict[str, list[Server]]:
         """Return the servers of every configured provider, by provider name."""
         return {name: list(provider.servers()) for name, provider in self.providers.items()}

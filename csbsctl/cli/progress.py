@@ -1,0 +1,137 @@
+"""How running jobs look: JSON lines for machines, a bar per disk on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from csbsctl.protection.events import (
+    BackupDeleted,
+    BackupExpired,
+    Event,
+    JobFailed,
+    JobFinished,
+    JobProgress,
+    JobStarted,
+    PruneHeld,
+    Recovered,
+    SlotMissed,
+    SlotSkipped,
+)
+from csbsctl.units import format_size
+
+if TYPE_CHECKING:
+    from csbsctl.cli.output import Output
+
+_VERBS = {
+    "backup": ("backing up", "backed up"),
+    "restore": ("restoring", "restored"),
+    "image": ("making an image", "image made"),
+    "delete": ("deleting", "deleted"),
+    "verify": ("verifying", "verified"),
+    "prune": ("pruning", "pruned"),
+    "collect": ("freeing space", "freed space"),
+}
+
+
+class ProgressReporter:
+    """Shows events as they come, from many threads. A context manager, since bars must be taken down again.
+
+    ``lines`` says whether ``--json`` means JSON lines (``run``) or one document at the end, which others print.
+    """
+
+    def __init__(self, out: Output, *, lines: bool = False) -> None:
+        self._out = out
+        self._lines = lines
+        self._lock = threading.Lock()
+        self._bars = _Bars() if out.interactive else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.close()
+
+    def report(self, event: Event) -> None:
+        """Show an event."""
+        with self._lock:
+            if self._lines:
+                self._out.event(event.to_json())
+            if isinstance(event, JobProgress):
+                if self._bars:
+                    self._bars.move(event)
+                return
+            if self._bars:
+                self._bars.clear(event)
+            words = describe(event)
+            if words:
+                self._out.say(words)
+
+
+def describe(event: Event) -> str | None:
+    """Return an event as a line for people; None for those that need no words."""
+    who = event.server
+    match event:
+        case JobStarted(kind="backup" | "restore" | "image"):
+            return f"{who}: {_VERBS[event.kind][0]}" + (
+                f" as {event.backup}" if event.kind == "backup" else ""
+            )
+        case JobFinished(kind="backup"):
+            size, stored = format_size(event.size), format_size(event.stored)
+            return f"{who}: backed up as {event.backup} ({size}, {stored} stored)"
+        case JobFinished(kind="restore" | "image" | "verify"):
+            return f"{who}: {_VERBS[event.kind][1]}"
+        case JobFailed():
+            return f"{who}: {_VERBS.get(event.kind, (event.kind,))[0]} failed: {event.error['message']}"
+        case SlotMissed():
+            return f"{who}: missed the slot of policy {event.policy} at {event.slot:%Y-%m-%d %H:%M} UTC"
+        case SlotSkipped():
+            return f"{who}: skipped the slot of policy {event.policy} at {event.slot:%Y-%m-%d %H:%M} UTC: {event.reason}"
+        case BackupDeleted():
+            return f"{who}: deleted {event.backup}" + (f" ({event.reason})" if event.reason else "")
+        case BackupExpired():
+            return f"{who}: {event.backup} expired, kept until nothing depends on it"
+        case PruneHeld():
+            return f"{who}: pruned nothing: {event.reason}"
+        case Recovered():
+            return f"{who}: an interrupted {event.kind} was {event.outcome}"
+        case _:
+            return None
+
+
+class _Bars:
+    """One bar for each disk that is being moved, on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            transient=True,
+        )
+        self._progress.start()
+        self._tasks: dict[tuple[str, str], Any] = {}
+
+    def move(self, event: JobProgress) -> None:
+        """Set a bar to where a step is."""
+        key = (event.job or "", event.step)
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(f"{event.server} {event.step}", total=event.total)
+        self._progress.update(self._tasks[key], completed=event.done, total=event.total)
+
+    def clear(self, event: Event) -> None:
+        """Take down the bars of a job that ended."""
+        if isinstance(event, JobFinished | JobFailed):
+            for key in [key for key in self._tasks if key[0] == event.job]:
+                self._progress.remove_task(self._tasks.pop(key))
+
+    def close(self) -> None:
+        """Take all bars down."""
+        self._progress.stop()
