@@ -25,7 +25,7 @@ def show(
         str | None,
         typer.Argument(metavar="[PLANFILE|ADDR]", help="A saved plan or an address.", show_default=False),
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="Of a saved plan; see csbsctl plan.")] = "text",  # noqa: A002
+    format: Annotated[str, typer.Option("--format", help="Of a saved plan; see csbsctl plan.")] = "text",
     verbose: Annotated[bool, typer.Option("--verbose", help="Fold nothing away.")] = False,
 ) -> None:
     """Show what is in force in this stack, one address of it, or a saved plan."""
@@ -62,7 +62,7 @@ def history(
     session.say(render_history(documents, color=session.out.color).rstrip("\n"))
 
 
-def _show_plan(session: Session, path: str, format: str, *, verbose: bool) -> None:  # noqa: A002
+def _show_plan(session: Session, path: str, format: str, *, verbose: bool) -> None:
     from pathlib import Path
 
     from csbsctl.engine import planfile

@@ -45,7 +45,7 @@ def plan(
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help="text, json, markdown, html, github, junit, sarif, terraform.")
-    ] = "text",  # noqa: A002
+    ] = "text",
     verbose: Annotated[bool, typer.Option("--verbose", help="Fold nothing away.")] = False,
 ) -> None:
     """Show what would change, what drifted and what it costs; changes nothing."""

@@ -35,6 +35,9 @@ objectives:
 """
 
 
+SERVERS = 3
+
+
 def tell(stage: Stage) -> list[str]:
     """Tell the whole story and return the claims that were checked."""
     _set_up(stage)
@@ -103,7 +106,9 @@ def _protect_for_a_fortnight(stage: Stage) -> None:
     full = [b for b in backups if b["kind"] == "full"]
     stage.run("backup", "list", "--server", "web-01")
     stage.claim(f"each of {slots} slots was served", holds=_slots_served(stage, slots))
-    stage.claim("the first backup of each server was full, all later ones incremental", holds=len(full) <= 3)
+    stage.claim(
+        "the first backup of each server was full, all later ones incremental", holds=len(full) == SERVERS
+    )
     whole, stored = sum(b["size"] for b in backups), sum(b["stored"] for b in backups)
     stage.tell(f"{len(backups)} restore points of {whole >> 20} MiB in all; stored: {stored >> 20} MiB.")
     stage.run("status")
@@ -113,7 +118,7 @@ def _slots_served(stage: Stage, slots: int) -> bool:
     jobs = [
         job for job in stage.ask("job", "list") if job["kind"] == "backup" and job["state"] == "succeeded"
     ]
-    return len(jobs) == slots * 3
+    return len(jobs) == slots * SERVERS
 
 
 def _intrusion(stage: Stage) -> None:
