@@ -1,0 +1,137 @@
+"""Tries again what a store did not answer, with growing, random waits; and knows a lost answer from a lost race."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TypeVar
+
+from csbsctl.blobs import Blob, BlobExists, BlobNotFound, Buffer
+from csbsctl.clock import Clock, SystemClock
+from csbsctl.vault.stores.contract import Store, Transient
+
+Answer = TypeVar("Answer")
+
+FIRST_PATIENCE = 8.0
+"""Seconds to go on trying a store that has never answered: most likely its address is wrong."""
+
+PATIENCE = 120.0
+"""Seconds to go on trying a store that has answered before: it restarts, or the network is away for a minute."""
+
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 5.0
+
+
+class RetryingStore:
+    """Wraps a store whose requests may fail in passing."""
+
+    def __init__(
+        self,
+        inner: Store,
+        *,
+        clock: Clock | None = None,
+        first_patience: float = FIRST_PATIENCE,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.parallel = inner.parallel
+        self.remote = inner.remote
+        self._inner = inner
+        self._clock = clock or SystemClock()
+        self._first_patience = first_patience
+        self._patience = patience
+        self._answered = False
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """See BlobStore."""
+        return self._persist(lambda _: self._inner.get(key, start, length))
+
+    def create(self, key: str, data: Buffer, *, authenticated: bool = False) -> None:
+        """See BlobStore. When an earlier try got no answer and the key has these very bytes, it was ours."""
+
+        def attempt(again: bool) -> None:  # noqa: FBT001 - called by position below
+            try:
+                self._inner.create(key, data, authenticated=authenticated)
+            except BlobExists:
+                if not (again and self._holds(key, data)):
+                    raise
+
+        self._persist(attempt)
+
+    def put(self, key: str, data: Buffer) -> None:
+        """See BlobStore."""
+        self._persist(lambda _: self._inner.put(key, data))
+
+    def delete(self, key: str) -> None:
+        """See BlobStore."""
+        self._persist(lambda _: self._inner.delete(key))
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
+        """See BlobStore. Goes on behind the last key when a page is not answered."""
+        tries = _Tries(self)
+        while True:
+            try:
+                for blob in self._inner.list(prefix, after):
+                    after = blob.key
+                    tries = _Tries(self)
+                    yield blob
+            except Transient as error:
+                tries.wait(error)
+            else:
+                self._answered = True
+                return
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """See Store."""
+        return (blob.key for blob in self.list(prefix))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See Store."""
+        return iter(self._persist(lambda _: [*self._inner.folders(prefix)]))
+
+    def now(self) -> datetime:
+        """See BlobStore."""
+        return self._persist(lambda _: self._inner.now())
+
+    def _persist(self, attempt: Callable[[bool], Answer]) -> Answer:
+        """Call ``attempt`` until it is answered; its argument says whether an earlier one may have had an effect."""
+        tries = _Tries(self)
+        while True:
+            try:
+                answer = attempt(tries.made > 0)
+            except Transient as error:
+                tries.wait(error)
+            except (BlobExists, BlobNotFound):
+                self._answered = True
+                raise
+            else:
+                self._answered = True
+                return answer
+
+    def _holds(self, key: str, data: Buffer) -> bool:
+        try:
+            return self._inner.get(key) == bytes(data)
+        except BlobNotFound:
+            return False
+
+
+class _Tries:
+    """Counts the tries of one request and waits between them."""
+
+    def __init__(self, store: RetryingStore) -> None:
+        self.made = 0
+        self._store = store
+        self._began: float | None = None
+
+    def wait(self, error: Transient) -> None:
+        """Wait before the next try; raises the error when patience is at its end."""
+        store = self._store
+        now = store._clock.monotonic()  # noqa: SLF001 - two halves of one thing
+        self._began = now if self._began is None else self._began
+        patience = store._patience if store._answered else store._first_patience  # noqa: SLF001
+        longest = min(_FIRST_WAIT * 2**self.made, _LONGEST_WAIT)
+        pause = longest / 2 + secrets.randbelow(1000) / 1000 * longest / 2
+        if now - self._began + pause > patience:
+            raise error
+        self.made += 1
+        store._clock.sleep(pause)  # noqa: SLF001
