@@ -5,10 +5,22 @@ It knows nothing of servers: it stores block sources under names and gives them 
 
 from __future__ import annotations
 
+from .checkup import Problem
+from .collect import Collected
 from .manifest import Written
 from .reader import Reader
 from .repository import ManifestInfo, Repository
 from .source import BlockSource, FileSource
 from .verify import Flaw
 
-__all__ = ["BlockSource", "FileSource", "Flaw", "ManifestInfo", "Reader", "Repository", "Written"]
+__all__ = [
+    "BlockSource",
+    "Collected",
+    "FileSource",
+    "Flaw",
+    "ManifestInfo",
+    "Problem",
+    "Reader",
+    "Repository",
+    "Written",
+]

@@ -45,9 +45,13 @@ class Deposit:
         self.stored = 0
         self.new = 0
 
+    def has(self, name: ChunkName) -> bool:
+        """Say whether a chunk is stored where it may stay, or about to be."""
+        return name in self._claimed or self._index.find(name, self.avoid) is not None
+
     def claim(self, name: ChunkName) -> bool:
         """Return True when the caller is the one who has to add this chunk: nobody has it, nobody is adding it."""
-        if name in self._claimed or self._index.find(name, self.avoid) is not None:
+        if self.has(name):
             return False
         with self._lock:
             if name in self._claimed:

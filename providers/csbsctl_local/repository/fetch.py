@@ -36,10 +36,6 @@ class Fetcher:
         self._lock = threading.Lock()  # guards _kept
         self._kept: OrderedDict[Segment, bytes] = OrderedDict()
 
-    def leaf(self, name: ChunkName) -> bytes:
-        """Return the plain bytes of a leaf. Raises Damaged."""
-        return self.item(name)
-
     def item(self, name: ChunkName) -> bytes:
         """Return the plain bytes of a chunk or leaf, from any copy that is sound.
 

@@ -131,6 +131,11 @@ def read_leaf(plain: bytes) -> Slots:
     return slots
 
 
+def leaf_names(plain: bytes) -> list[ChunkName]:
+    """Return the names in a leaf, without their slots. Raises Damaged."""
+    return [name for name in read_leaf(plain) if name is not None]
+
+
 def is_zero(chunk: memoryview) -> bool:
     """Say whether a chunk (or less) is all zeros; stops at the first byte that is not, and copies nothing."""
     return ZERO.startswith(chunk)

@@ -74,7 +74,7 @@ class Reader:
                 self._kept.move_to_end(number)
                 return kept
         name = self.manifest.leaf(number)
-        slots: Slots = read_leaf(self._fetcher.leaf(name)) if name else [None] * FANOUT
+        slots: Slots = read_leaf(self._fetcher.item(name)) if name else [None] * FANOUT
         with self._lock:
             self._kept[number] = slots
             if len(self._kept) > _KEPT:

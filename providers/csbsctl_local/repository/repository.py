@@ -11,28 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from csbsctl.blobs import BlobExists, BlobNotFound, BlobStore, Sealer
-from csbsctl.boundaries import Boundary
+from csbsctl.blobs import BlobStore, Sealer
 from csbsctl.clock import Clock
-from csbsctl.errors import Damaged, NotFound
+from csbsctl.errors import Damaged
 
-from .codec import Codec
-from .deposit import Check, Deposit, Progress
-from .doom import DoomList
-from .fetch import Fetcher
-from .index import Index
-from .layout import MANIFESTS, document_context, manifest_key
-from .manifest import Manifest, Written, manifest_bytes, read_manifest
+from .checkup import Checkup, Problem
+from .collect import Collected, Collector
+from .deposit import Check, Progress
+from .layout import MANIFESTS, manifest_key
+from .manifest import Written
+from .parts import Parts
 from .reader import Reader
 from .restore import Restorer
-from .session import Session
 from .source import BlockSource
 from .verify import Depth, Flaw, PackExaminer, Verifier
-from .writer import DiskWriter
-
-MANIFEST_STORED = Boundary(
-    "repository.manifest.stored", "a manifest is stored, its writer has not deregistered yet"
-)
+from .write import Write
 
 
 def _nothing() -> None: ...
@@ -54,12 +47,7 @@ class Repository:
     """Stored disks in a blob store. One object serves one thread at a time; several processes may share a store."""
 
     def __init__(self, blobs: BlobStore, sealer: Sealer, *, clock: Clock, cache: Path | None = None) -> None:
-        self._blobs = blobs
-        self._clock = clock
-        self._codec = Codec(sealer)
-        self._index = Index(blobs, self._codec, cache)
-        self._fetcher = Fetcher(blobs, self._codec, self._index)
-        self._doom = DoomList(blobs, self._codec)
+        self._parts = Parts(blobs, sealer, clock, cache)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -91,64 +79,16 @@ class Repository:
             NotFound: the parent is not there.
             LeaseLost: somebody declared the job dead meanwhile; nothing is stored under the name.
         """
-        done = self._existing(manifest)
-        if done:
-            return done
-        session = Session(self._blobs, self._codec, job)
-        try:
-            return self._write(session, source, manifest, parent, changed, check, progress, threads)
-        finally:
-            session.close()
-
-    def _write(
-        self,
-        session: Session,
-        source: BlockSource,
-        name: str,
-        parent: str | None,
-        changed: Iterable[tuple[int, int]] | None,
-        check: Check,
-        progress: Progress,
-        threads: int,
-    ) -> Written:
-        doomed = self._doom.packs()
-        self._index.refresh()
-        deposit = Deposit(self._blobs, self._codec, self._index, session, doomed)
-        base = self._manifest(parent) if parent else None
-        disk = DiskWriter(
-            source,
-            deposit,
-            self._codec,
-            fetcher=self._fetcher,
-            parent=base,
-            changed=changed if base else None,
-            check=check,
-            progress=progress,
-        )
-        disk.run(threads)
-        deposit.finish()
-        written = Written(name, disk.size, parent, read=disk.read, new=deposit.new, stored=deposit.stored)
-        return self._commit(session, Manifest(written, self._clock.now(), bytes(disk.leaves)), check)
-
-    def _commit(self, session: Session, manifest: Manifest, check: Check) -> Written:
-        key = manifest_key(manifest.written.manifest)
-        sealed = self._codec.encode(manifest_bytes(manifest), document_context(key))
-        check()
-        try:
-            self._blobs.create(key, sealed)
-        except BlobExists:
-            return self._manifest(manifest.written.manifest).written
-        MANIFEST_STORED()
-        session.check()
-        return manifest.written
+        request = Write(source, manifest, parent, changed, job, check, progress, threads)
+        return request.run(self._parts)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def open(self, manifest: str) -> Reader:
         """Return random access to a stored disk. Raises NotFound and Damaged."""
-        found = self._manifest(manifest)
-        self._index.refresh()
-        return Reader(found, self._fetcher)
+        found = self._parts.manifest(manifest)
+        self._parts.index.refresh()
+        return Reader(found, self._parts.fetcher)
 
     def restore(
         self,
@@ -166,9 +106,9 @@ class Repository:
             Damaged: part of it is lost; the file is incomplete.
             StoreUnavailable: the store or the file does not work.
         """
-        found = self._manifest(manifest)
-        self._index.refresh()
-        Restorer(found, self._fetcher, fd, check=check, progress=progress).run(threads)
+        found = self._parts.manifest(manifest)
+        self._parts.index.refresh()
+        Restorer(found, self._parts.fetcher, fd, check=check, progress=progress).run(threads)
 
     def verify(
         self,
@@ -186,42 +126,55 @@ class Repository:
         ``full`` checks every byte of every pack involved, ``sample`` that of a share of them, ``quick`` presence.
         """
         try:
-            found = self._manifest(manifest)
+            found = self._parts.manifest(manifest)
         except Damaged as error:
             return [Flaw(error.message, ((0, 0),))]
-        self._index.refresh()
-        examiner = PackExaminer(self._blobs, self._codec, self._index)
-        verifier = Verifier(found, self._fetcher, self._index, examiner)
+        self._parts.index.refresh()
+        examiner = PackExaminer(self._parts.blobs, self._parts.codec, self._parts.index)
+        verifier = Verifier(found, self._parts.fetcher, self._parts.index, examiner)
         return verifier.run(depth, sample=sample, seed=seed, threads=threads, check=check, progress=progress)
 
     def manifests(self) -> Iterator[ManifestInfo]:
         """Yield what is stored, by name."""
-        for blob in self._blobs.list(MANIFESTS):
+        for blob in self._parts.blobs.list(MANIFESTS):
             yield ManifestInfo(blob.key.removeprefix(MANIFESTS), blob.modified, blob.size)
 
     def describe(self, manifest: str) -> Written:
         """Return what writing a stored disk did. Raises NotFound and Damaged."""
-        return self._manifest(manifest).written
+        return self._parts.manifest(manifest).written
 
     # -- care ------------------------------------------------------------------------------------------------------
 
     def delete(self, manifest: str) -> None:
         """Delete a stored disk; already gone is fine. Others that share chunks with it keep them."""
-        self._blobs.delete(manifest_key(manifest))
+        self._parts.blobs.delete(manifest_key(manifest))
 
-    def _existing(self, name: str) -> Written | None:
-        try:
-            return self._manifest(name).written
-        except NotFound:
-            return None
+    def collect(
+        self,
+        *,
+        job: str,
+        open_jobs: frozenset[str],
+        budget_bytes: int = 256 * 1024 * 1024,
+        check: Check = _nothing,
+    ) -> Collected:
+        """Delete what a former collection condemned and nobody needs, and condemn what nobody needs now.
 
-    def _manifest(self, name: str) -> Manifest:
-        key = manifest_key(name)
-        try:
-            sealed = self._blobs.get(key)
-        except BlobNotFound:
-            raise NotFound(f"the repository has no manifest {name}") from None
-        try:
-            return read_manifest(name, self._codec.decode(sealed, document_context(key)))
-        except Damaged as error:
-            raise Damaged(f"manifest {name}: {error.message}") from None
+        Args:
+            job: this collection's own job.
+            open_jobs: every job that is open, read before the call; those not in it count as ended.
+            budget_bytes: how much compaction may copy.
+            check: raises to interrupt.
+
+        Raises:
+            Damaged: what a manifest needs cannot be read, so nothing is deleted.
+        """
+        return Collector(self._parts, job, open_jobs, budget_bytes, check).run()
+
+    def check(
+        self, *, repair: bool = False, read_data: bool = False, job: str = "check", check: Check = _nothing
+    ) -> list[Problem]:
+        """Return what is wrong with the repository, the manifests it hurts, and whether it was repaired.
+
+        The tables of all packs are read, with ``read_data`` every byte of them.
+        """
+        return Checkup(self._parts, job, read_data=read_data, check=check).run(repair=repair)

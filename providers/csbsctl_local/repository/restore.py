@@ -78,7 +78,7 @@ class Restorer:
     def _restore_leaf(self, number: int, *, sparse: bool) -> None:
         wanted: dict[Segment, list[_Piece]] = {}
         name = self._manifest.leaf(number)
-        slots = read_leaf(self._fetcher.leaf(name)) if name else []
+        slots = read_leaf(self._fetcher.item(name)) if name else []
         for slot, chunk in enumerate(slots):
             if chunk is not None:
                 place = self._fetcher.place(chunk)

@@ -11,6 +11,7 @@ import struct
 import tempfile
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from csbsctl.errors import Damaged, UnsupportedFormat
@@ -64,10 +65,16 @@ class Run:
         pack, offset, tail = _PLACE.unpack_from(self._bytes, self._places + row * _PLACE.size)
         return Place(self.packs[pack][0], offset, tail >> 8, tail & 0xFF)
 
-    def pack_of(self, row: int) -> int:
-        """Return the ordinal (in ``packs``) of the pack that a row points to."""
-        pack: int = _PLACE.unpack_from(self._bytes, self._places + row * _PLACE.size)[0]
-        return pack
+    def pack(self, row: int) -> PackId:
+        """Return the pack that a row points to."""
+        ordinal: int = _PLACE.unpack_from(self._bytes, self._places + row * _PLACE.size)[0]
+        return self.packs[ordinal][0]
+
+    def counts(self) -> dict[PackId, int]:
+        """Return how many rows point to each pack."""
+        with memoryview(self._bytes) as view, view[self._places :] as places:
+            counts = Counter(pack for pack, _, _ in _PLACE.iter_unpack(places))
+        return {self.packs[pack][0]: count for pack, count in counts.items()}
 
     def name(self, row: int) -> ChunkName:
         """Return the name in a row."""

@@ -18,7 +18,7 @@ from .fetch import Fetcher
 from .index import Index
 from .layout import CHUNK, LEAF, ChunkName, PackId, pack_key, segment_context
 from .manifest import Manifest, Slots, read_leaf
-from .pack import TRAILER, Segment, open_pack, table_length
+from .pack import TRAILER, Segment, Table, open_pack, read_table, table_length
 from .work import Shared
 
 Depth = Literal["quick", "sample", "full"]
@@ -154,7 +154,7 @@ class Verifier:
 
     def _slots(self, number: int, name: ChunkName) -> Slots | None:
         try:
-            return read_leaf(self._fetcher.leaf(name))
+            return read_leaf(self._fetcher.item(name))
         except Damaged as error:
             start = number * LEAF
             flaw = Flaw(f"leaf {number}: {error.message}", ((start, min(LEAF, self._manifest.size - start)),))
@@ -212,3 +212,13 @@ class Verifier:
                 if chunk in names:
                     add(start + slot * CHUNK, start + (slot + 1) * CHUNK)
         return tuple(ranges)
+
+
+def stored_table(blobs: BlobStore, codec: Codec, pack: PackId, size: int) -> Table | None:
+    """Return the table of a stored pack by reading its end; None when that cannot be read."""
+    try:
+        length = table_length(blobs.get(pack_key(pack), size - TRAILER))
+        sealed = blobs.get(pack_key(pack), size - TRAILER - length, length)
+        return read_table(pack, size, sealed, codec)
+    except (BlobNotFound, Damaged):
+        return None

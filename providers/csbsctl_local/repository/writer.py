@@ -119,7 +119,7 @@ class DiskWriter:
         name = self._parent.leaf(number) if self._parent and wanted != _ALL else None
         if name is None:
             return [None] * FANOUT
-        slots = read_leaf(self._fetcher.leaf(name))
+        slots = read_leaf(self._fetcher.item(name))
         end = slot_count(self.size, number)
         return slots[:end] + [None] * (FANOUT - end)
 
@@ -165,7 +165,7 @@ class DiskWriter:
         for number, name in self._parent.each():
             start, end = number * LEAF, min((number + 1) * LEAF, self.size)
             try:
-                slots = read_leaf(self._fetcher.leaf(name)) if name not in lost else None
+                slots = read_leaf(self._fetcher.item(name)) if name not in lost else None
             except Damaged:
                 slots = None
             if slots is None:

@@ -1,0 +1,113 @@
+"""The course of a write: register, read the doom list and the index, store the disk, rescue, commit, deregister."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from csbsctl.blobs import BlobExists
+from csbsctl.boundaries import Boundary
+from csbsctl.errors import LeaseLost, NotFound
+
+from .copier import rescue
+from .deposit import Check, Deposit, Progress
+from .layout import document_context, manifest_key
+from .manifest import Manifest, Written, manifest_bytes
+from .parts import Parts
+from .session import Session, end_session, packs_of, sessions
+from .source import BlockSource
+from .verify import stored_table
+from .writer import DiskWriter
+
+REGISTERED = Boundary("repository.session.stored", "a writer has registered and stored nothing else yet")
+MANIFEST_STORED = Boundary(
+    "repository.manifest.stored", "a manifest is stored, its writer is still registered"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A disk to be written, and under what name."""
+
+    source: BlockSource
+    manifest: str
+    parent: str | None
+    changed: Iterable[tuple[int, int]] | None
+    job: str
+    check: Check
+    progress: Progress
+    threads: int
+
+    def run(self, parts: Parts) -> Written:
+        """Store the disk unless its manifest exists; see ``Repository.write``."""
+        try:
+            return parts.manifest(self.manifest).written
+        except NotFound:
+            pass
+        session = Session(parts.blobs, parts.codec, self.job)
+        try:
+            REGISTERED()
+            return self._run(parts, session)
+        finally:
+            session.close()
+
+    def _run(self, parts: Parts, session: Session) -> Written:
+        doomed = parts.doom.packs()
+        parts.index.refresh()
+        self._adopt(parts, session)
+        parent = parts.manifest(self.parent) if self.parent else None
+        deposit = Deposit(parts.blobs, parts.codec, parts.index, session, doomed)
+        disk = DiskWriter(
+            self.source,
+            deposit,
+            parts.codec,
+            fetcher=parts.fetcher,
+            parent=parent,
+            changed=self.changed if parent else None,
+            lost=parts.lost() if parent else frozenset(),
+            check=self.check,
+            progress=self.progress,
+        )
+        disk.run(self.threads)
+        deposit.finish()
+        leaves = bytes(disk.leaves)
+        rescue(parts, deposit, leaves)
+        written = Written(
+            self.manifest, disk.size, self.parent, read=disk.read, new=deposit.new, stored=deposit.stored
+        )
+        written = self._commit(parts, session, Manifest(written, parts.clock.now(), leaves))
+        parts.index.merge(avoid=parts.doom.packs())
+        return written
+
+    def _adopt(self, parts: Parts, session: Session) -> None:
+        """Take over what an earlier, interrupted run of the same job stored but did not come to index."""
+        known = parts.index.packs()
+        for other in list(sessions(parts.blobs, parts.codec)):
+            if other.job != self.job or other.nonce == session.nonce:
+                continue
+            tables = [
+                table
+                for pack, size in packs_of(parts.blobs, other.nonce)
+                if pack not in known and (table := stored_table(parts.blobs, parts.codec, pack, size))
+            ]
+            if tables:
+                parts.index.store(tables)
+            end_session(parts.blobs, other.nonce)
+
+    def _commit(self, parts: Parts, session: Session, manifest: Manifest) -> Written:
+        key = manifest_key(self.manifest)
+        sealed = parts.codec.encode(manifest_bytes(manifest), document_context(key))
+        session.check()
+        self.check()
+        try:
+            parts.blobs.create(key, sealed)
+        except BlobExists:
+            return parts.manifest(self.manifest).written
+        MANIFEST_STORED()
+        try:
+            # the collector ends a session before it deletes what that session may rely on, so this settles it
+            session.check()
+        except LeaseLost:
+            parts.blobs.delete(key)
+            raise
+        return manifest.written
