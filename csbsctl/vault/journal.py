@@ -46,15 +46,14 @@ class Journal:
 
     def begin(self, job: Job) -> Job:
         """Record a new job's intent. Raises Conflict when a job of this id is there already."""
-        with suppress(BlobExists):  # an earlier try of ours that was cut off
-            self._store.create(f"{OPEN}/{job.id}", b"")
+        self._announce(job.id)
         ANNOUNCED()
         self._write(job, EMPTY)
         BEGUN()
         return job
 
     def update(self, job: Job) -> Job:
-        """Record how far a job is, or how it ended.
+        """Record how far a job is, how it ended, or that one which had ended goes on.
 
         Raises:
             LeaseLost: a runner with a higher lease number continued it.
@@ -66,6 +65,8 @@ class Journal:
                 raise _absent(job.id)
             if base.body["fence"] > job.fence:
                 raise LeaseLost(f"another runner continued job {job.id} under lease {base.body['fence']}")
+            if job.state is JobState.RUNNING and base.body["state"] != JobState.RUNNING:
+                self._announce(job.id)
             try:
                 self._write(job, base)
             except Conflict:
@@ -119,6 +120,10 @@ class Journal:
         for job_id in old:
             self._series(job_id).destroy()
         return len(old)
+
+    def _announce(self, job_id: str) -> None:
+        with suppress(BlobExists):  # an earlier try of ours that was cut off
+            self._store.create(f"{OPEN}/{job_id}", b"")
 
     def _write(self, job: Job, base: Generation) -> None:
         committed = self._series(job.id).commit(base, job.model_dump(mode="json", exclude_defaults=True))
