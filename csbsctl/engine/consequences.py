@@ -1,27 +1,33 @@
 """What each change of a plan leads to, and how dangerous that makes it (design section 4).
 
-The class is the worse of two judgements: a table of attributes (``rules.classes``), and what a simulation of old
-against new does to backups that exist and to the history to come. Backups are read only of servers whose rules change.
+The class is the worse of two judgements: a table of attributes (``rules.classes``), and both futures lived over
+existing backups and the days to come (``rules.comparison``). Backups are read only of servers whose rules change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from csbsctl.engine.addresses import Canonical, split
+from csbsctl.engine.addresses import Canonical, look_up, split
 from csbsctl.engine.coverage import Coverage
-from csbsctl.engine.fates import Histories, Toll, expiry, guard_value, rule_of, toll
-from csbsctl.engine.judgement import attribute_class, outlook_class
+from csbsctl.engine.fates import fates
+from csbsctl.engine.histories import Histories
+from csbsctl.engine.judgement import Judgement, attribute_class
 from csbsctl.engine.reach import Bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.engine.upcoming import next_runs
 from csbsctl.model.control import StackState
 from csbsctl.model.plan import Change, ChangeClass, Consequence
 from csbsctl.model.policy import Policy
+from csbsctl.rules.comparison import compare
+from csbsctl.rules.outlook import Scenario
 
-Judgement = tuple[ChangeClass, str]
+Effect = tuple[Consequence | None, Judgement | None]
+
+Transition = tuple[str | None, str]
+"""From which policy to which a server goes; the same twice where only the policy itself changes."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,13 @@ class Scene:
         """Return the reader of existing backups."""
         return Histories(self.situation.catalogue, self.state.former)
 
+    def scenario(self, name: str | None, *, new: bool) -> Scenario:
+        """Return a policy as it is live or (new) as it is wanted; without a policy where it does not exist."""
+        policies, form = (self.new_policies, self.wanted) if new else (self.old_policies, self.state.live)
+        anchor = self.state.anchors.get(name or "", self.situation.now)
+        keep = form.get("guardrails", {}).get("keep_last_good", 1)
+        return Scenario(name or "", policies.get(name or ""), anchor, keep)
+
 
 class Consequences:
     """Works out classes and consequences of the changes between two forms."""
@@ -78,74 +91,70 @@ class Consequences:
     @cached_property
     def touched(self) -> frozenset[ServerKey]:
         """Return every server whose rules change."""
-        return frozenset(self._shifted)
+        return frozenset(key for groups in self._shifted.values() for keys in groups.values() for key in keys)
 
-    def _effects(self, change: Change) -> Iterator[tuple[Consequence | None, Judgement | None]]:
+    def _effects(self, change: Change) -> Iterator[Effect]:
         kind, name = split(change.address)
-        if tolls := self._tolls.get(change.address):
-            zone = self._zone(change)
-            yield expiry(tolls, zone), (ChangeClass.DESTROYS_DATA, "existing backups expire earlier")
+        transitions = dict(self._shifted.get(change.address, {}))
+        if kind == "policy" and change.before and change.after:
+            transitions.setdefault((name, name), [])
+        for transition, keys in transitions.items():
+            yield from self._futures(transition, keys)
         if kind == "policy":
-            yield from self._policy_effects(change, name)
-        if kind == "binding":
+            yield from self._policy(name)
+        elif kind == "binding":
             yield from self._coverage.effects(name)
-        if kind == "objective" and change.after is not None:
-            yield from self._coverage.objective(name, change.after, self._scene.situation)
+        elif kind == "objective" and change.after:
+            yield from self._coverage.objective(change.after, self._scene.situation)
 
-    def _policy_effects(
-        self, change: Change, name: str
-    ) -> Iterator[tuple[Consequence | None, Judgement | None]]:
+    def _futures(self, transition: Transition, keys: list[ServerKey]) -> Iterator[Effect]:
+        """Yield what old against new does to the backups of some servers, and to any in the long run."""
+        scene = self._scene
+        old, new = scene.scenario(transition[0], new=False), scene.scenario(transition[1], new=True)
+        scene.histories.fetch(keys)
+        histories = {key[1]: backups for key in keys if (backups := scene.histories.of(key))}
+        if old.policy is None and not histories:
+            return
+        verdict = compare(old, new, histories, now=scene.situation.now, days=scene.days)
+        timezone = new.policy.schedule.timezone if new.policy else "UTC"
+        worse = verdict.reasons[1:] if verdict.endings else verdict.reasons
+        for consequence in fates(verdict.endings, histories, scene.situation.now, timezone):
+            yield consequence, (verdict.change_class, consequence.message)
+        for reason in worse:
+            yield Consequence(kind="outlook", message=reason), (ChangeClass.WEAKENS, reason)
+        if old.policy is not None and verdict.change_class is ChangeClass.STRENGTHENS:
+            yield None, (ChangeClass.STRENGTHENS, "more recovery points")
+
+    def _policy(self, name: str) -> Iterator[Effect]:
         scene = self._scene
         old, new = scene.old_policies.get(name), scene.new_policies.get(name)
-        anchor = scene.state.anchors.get(name, scene.situation.now)
-        if old and new:
-            existing = self._sample(name)
-            yield from outlook_class(old, new, anchor, scene.situation.now, existing, scene.days)
-        if new and (old is None or old.schedule != new.schedule or old.enabled != new.enabled):
-            yield next_runs(new, anchor, scene.situation.now), None
         if new is None or (old and old.enabled and not new.enabled):
             yield from self._coverage.frozen(name, removed=new is None)
-
-    def _sample(self, name: str) -> Sequence[ServerKey]:
-        return [key for key, bond in self._scene.after.items() if bond.policy == name]
-
-    def _zone(self, change: Change) -> str:
-        kind, name = split(change.address)
-        if kind == "binding" and change.after:
-            name = change.after["policy"]
-        policy = self._scene.new_policies.get(name)
-        return policy.schedule.timezone if policy else "UTC"
+        if new:
+            anchor = scene.state.anchors.get(name, scene.situation.now)
+            yield from self._coverage.objectives_of(name, new, anchor, scene.wanted, scene.situation)
+            if old is None or old.schedule != new.schedule or old.enabled != new.enabled:
+                yield next_runs(new, anchor, scene.situation.now), None
 
     @cached_property
-    def _shifted(self) -> Mapping[ServerKey, str]:
-        """Return every server whose rules change, with the address that changes them."""
+    def _shifted(self) -> Mapping[str, Mapping[Transition, list[ServerKey]]]:
+        """Return the servers whose rules change: by the address that changes them, and from which policy to which."""
         scene = self._scene
         old, new = scene.state.live.get("policies", {}), scene.wanted["policies"]
         changed = {name for name, value in new.items() if old.get(name) != value}
-        laxer = guard_value(scene.wanted) < guard_value(scene.state.live)
-        shifted: dict[ServerKey, str] = {}
+        rails = [(look_up(form, "guardrails") or {}) for form in (scene.state.live, scene.wanted)]
+        laxer = rails[1].get("keep_last_good", 1) < rails[0].get("keep_last_good", 1)
+        shifted: dict[str, dict[Transition, list[ServerKey]]] = {}
         for key, bond in scene.after.items():
             before = scene.before.get(key)
-            if bond.policy in changed:
-                shifted[key] = f"policy.{bond.policy}"
-            elif before is None or before.policy != bond.policy:
-                shifted[key] = f"binding.{bond.binding}"
+            was = before.policy if before else None
+            if was != bond.policy:
+                address = f"binding.{bond.binding}"
+            elif bond.policy in changed:
+                address = f"policy.{bond.policy}"
             elif laxer:
-                shifted[key] = "guardrails"
-        return shifted
-
-    @cached_property
-    def _tolls(self) -> Mapping[str, list[Toll]]:
-        scene = self._scene
-        scene.histories.fetch(self._shifted)
-        keep_before, keep_after = guard_value(scene.state.live), guard_value(scene.wanted)
-        tolls: dict[str, list[Toll]] = {}
-        for key, address in self._shifted.items():
-            backups = scene.histories.of(key)
-            if not backups:
+                address = "guardrails"
+            else:
                 continue
-            old = rule_of(scene.before.get(key), scene.old_policies, keep_before)
-            new = rule_of(scene.after[key], scene.new_policies, keep_after)
-            if paid := toll(scene.after[key].name, backups, old, new, scene.situation.now):
-                tolls.setdefault(address, []).append(paid)
-        return tolls
+            shifted.setdefault(address, {}).setdefault((was, bond.policy), []).append(key)
+        return shifted

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from csbsctl.engine.addresses import Canonical
-from csbsctl.engine.fates import Histories
+from csbsctl.engine.histories import Histories
 from csbsctl.engine.reach import Bond, Bonds
 from csbsctl.engine.situation import ServerKey, Situation
+from csbsctl.engine.upcoming import longest_gap
 from csbsctl.model.declared import Objective
 from csbsctl.model.plan import ChangeClass, Consequence
+from csbsctl.model.policy import Policy
 from csbsctl.rules.matching import matches
+from csbsctl.units import format_duration
 
 Effect = tuple[Consequence | None, tuple[ChangeClass, str] | None]
 
@@ -32,7 +36,7 @@ class Coverage:
         """Yield what a changed binding does to servers: losses first."""
         lost = {key: bond for key, bond in self._old.get(binding, {}).items() if key not in self._after}
         if lost:
-            yield self._loss(lost), (ChangeClass.WEAKENS, f"{_servers(lost.values())} lose protection")
+            yield self._loss(lost), (ChangeClass.WEAKENS, f"{_servers(lost.values())} will have no policy")
         arrivals = self._new.get(binding, {})
         gained = [bond for key, bond in arrivals.items() if key not in self._before]
         if gained:
@@ -41,10 +45,6 @@ class Coverage:
             yield _consequence("gains-protection", message, gained), (ChangeClass.STRENGTHENS, message)
         for (old, new), moved in self._moves(arrivals).items():
             yield self._move(old, new, moved), None
-
-    def moves(self, binding: str) -> set[tuple[str, str]]:
-        """Return the pairs of policies (old, new) between which a binding's servers move."""
-        return set(self._moves(self._new.get(binding, {})))
 
     def frozen(self, policy: str, *, removed: bool) -> Iterator[Effect]:
         """Yield what removing or disabling a policy does to the backups made by it."""
@@ -60,7 +60,7 @@ class Coverage:
         if message:
             yield _consequence("backups-frozen", message, servers, backups=count), None
 
-    def objective(self, name: str, value: Canonical, situation: Situation) -> Iterator[Effect]:
+    def objective(self, value: Canonical, situation: Situation) -> Iterator[Effect]:
         """Yield which servers an objective covers, and which of them fall short of it at once."""
         objective = Objective.model_validate(value)
         covered = [key for key, server in situation.servers().items() if matches(objective.match, server)]
@@ -70,6 +70,27 @@ class Coverage:
         if bare and objective.protected == "required":
             message = f"{_names(bare)} must be protected and {'is' if len(bare) == 1 else 'are'} in no policy"
             yield Consequence(kind="objective", message=message, details={"servers": bare[:_LISTED]}), None
+
+    def objectives_of(
+        self, name: str, policy: Policy, anchor: datetime, wanted: Canonical, situation: Situation
+    ) -> Iterator[Effect]:
+        """Yield the objectives that a policy's servers are under and that its schedule cannot hold."""
+        ruled = {key: value for key, value in wanted.get("objectives", {}).items() if "rpo" in value}
+        gap = longest_gap(policy, anchor, situation.now) if ruled else None
+        if gap is None:
+            return
+        servers = situation.servers()
+        mine = [servers[key] for key, bond in self._after.items() if bond.policy == name and key in servers]
+        for key, value in ruled.items():
+            objective = Objective.model_validate(value)
+            if (
+                objective.rpo
+                and gap > objective.rpo
+                and any(matches(objective.match, server) for server in mine)
+            ):
+                apart = f"recovery points are up to {format_duration(gap)} apart, not {format_duration(objective.rpo)}"
+                message = f"objective {key} cannot be held: {apart}"
+                yield Consequence(kind="objective", message=message, details={"objective": key}), None
 
     def _loss(self, lost: Mapping[ServerKey, Bond]) -> Consequence:
         self._histories.fetch(lost)
@@ -115,8 +136,8 @@ def _consequence(
     return Consequence(kind=kind, message=message, details=details)
 
 
-def _servers(bonds: object) -> str:
-    return _names([bond.name for bond in bonds])  # type: ignore[attr-defined]
+def _servers(bonds: Iterable[Bond]) -> str:
+    return _names([bond.name for bond in bonds])
 
 
 def _names(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The two judgements of a change: by its attributes, and by what a simulation of old against new shows."""
+"""The first judgement of a change, by its attributes; the second, by living both futures, is ``rules.comparison``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,3 @@ def attribute_class(change: Change) -> Iterator[Judgement]:
         yield ChangeClass.STRENGTHENS, "new"
     if change.action is Action.DELETE:
         yield ChangeClass.WEAKENS, "removed"
-
-
-def outlook_class(*_args: object) -> Iterator[tuple[None, Judgement]]:
-    """Yield nothing yet."""
-    return iter(())

@@ -50,6 +50,12 @@ def succeed(
     )
 
 
+def reconsider(state: StackState, live: Canonical, now: datetime) -> StackState:
+    """Return the state with another live form, for a live edit: instants follow, what was applied stays."""
+    since = _since(state, live, {}, now)
+    return replace(state, live=live, since=since, anchors=_anchors(state, live, now))
+
+
 def _applied(applied: Canonical, wanted: Canonical, targets: tuple[str, ...]) -> Canonical:
     if not targets:
         return wanted

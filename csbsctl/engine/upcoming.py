@@ -30,7 +30,7 @@ def next_runs(policy: Policy, anchor: datetime, now: datetime) -> Consequence | 
     )
 
 
-def worst_gap(policy: Policy, anchor: datetime, now: datetime, days: int = 400) -> timedelta | None:
+def longest_gap(policy: Policy, anchor: datetime, now: datetime, days: int = 400) -> timedelta | None:
     """Return the longest time between two runs; None for a policy that is off or runs less than twice."""
     if not policy.enabled:
         return None

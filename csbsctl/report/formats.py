@@ -14,7 +14,7 @@ FORMATS = ("text", "json", "markdown", "html", "github", "junit", "sarif", "terr
 
 def render_plan(
     plan: Plan,
-    format: str = "text",
+    format: str = "text",  # noqa: A002 - the word that the command line uses
     *,
     color: bool = False,
     width: int | None = None,

@@ -35,7 +35,7 @@ CLASS_COLORS = {
     ChangeClass.STRENGTHENS: "green",
 }
 ALARMING = frozenset(
-    {"backups-expire", "loses-protection", "history", "gap", "objective", "guardrail", "backups-frozen"}
+    {"backups-expire", "backups-expire-earlier", "backups-frozen", "loses-protection", "outlook", "objective"}
 )
 """Kinds of consequences that get an exclamation mark."""
 

@@ -1,0 +1,47 @@
+"""The backups of the servers a plan touches, each read once, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from csbsctl.engine.situation import BackupReader, ServerKey
+from csbsctl.model.backup import Backup
+
+_FEW = 8
+_PARALLEL = 16
+
+
+class Histories:
+    """Reads backups on demand; those of renamed policies come under their new names."""
+
+    def __init__(self, catalogue: BackupReader, former: Mapping[str, Sequence[str]]) -> None:
+        self._catalogue = catalogue
+        self._names = {old: new for new, olds in former.items() for old in olds}
+        self._read: dict[ServerKey, tuple[Backup, ...]] = {}
+        self._known: frozenset[ServerKey] | None = None
+
+    def fetch(self, keys: Iterable[ServerKey]) -> None:
+        """Read the backups of several servers; those that were never backed up cost nothing."""
+        if self._known is None:
+            self._known = frozenset(self._catalogue.servers())
+        missing = [key for key in keys if key not in self._read and key in self._known]
+        if len(missing) < _FEW:
+            found = [self._catalogue.backups(*key) for key in missing]
+        else:
+            with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="histories") as pool:
+                found = list(pool.map(lambda key: self._catalogue.backups(*key), missing))
+        self._read.update((key, self._renamed(backups)) for key, backups in zip(missing, found, strict=True))
+
+    def of(self, key: ServerKey) -> tuple[Backup, ...]:
+        """Return a server's backups, oldest first."""
+        self.fetch([key])
+        return self._read.get(key, ())
+
+    def _renamed(self, backups: tuple[Backup, ...]) -> tuple[Backup, ...]:
+        if not self._names:
+            return backups
+        return tuple(
+            b.model_copy(update={"policy": self._names[b.policy]}) if b.policy in self._names else b
+            for b in backups
+        )
