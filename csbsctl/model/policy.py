@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from csbsctl.model.base import MAX_TAGS, Description, Model, TagKey, TagValue
+from csbsctl.model.recurrence import validate_rrule
 from csbsctl.units import format_duration, parse_duration
 
 MAX_TIMES_A_DAY = 24
@@ -113,6 +114,7 @@ class Schedule(Model):
         if self.rrule is not None:
             if self.at or self.days is not None or self.every_days is not None:
                 raise ValueError("`rrule` stands alone: leave out `at`, `days` and `every_days`")
+            validate_rrule(self.rrule, self.timezone)
             return self
         if not self.at:
             raise ValueError("give `at` (one to 24 times of day) or `rrule`")
