@@ -186,7 +186,8 @@ class _Builder:
             if as_key:
                 self._problem("a key cannot be an expression", mark, "expressions stand in values only")
         if plain and ":" in text and _SEXAGESIMAL.fullmatch(text):
-            self._problem(f"quote it: unquoted {text} is a number to YAML 1.1", mark, f'write "{text}"')
+            time = text.rjust(len("02:00"), "0")
+            self._problem(f"quote it: unquoted {text} is a number to YAML 1.1", mark, f'write "{time}"')
             plain = False
         self._check_tag(event, mark)
         value: Any = text

@@ -36,7 +36,9 @@ class Expect(Model):
     """How many servers a binding must reach; a plan outside of it is an error."""
 
     min: Annotated[int, Field(ge=0)] = 0
+    """The fewest."""
     max: Annotated[int, Field(ge=0)] | None = None
+    """The most."""
 
 
 class Binding(Model):
@@ -91,9 +93,13 @@ class Guardrails(Model):
     max_backups_deleted: Annotated[int, Field(ge=0)] | None = None
     """How many existing backups a plan may condemn."""
     strengthens: Weakening = Weakening.ALLOW
+    """About a plan that only improves protection."""
     neutral: Weakening = Weakening.ALLOW
+    """About a plan that changes nothing of protection."""
     weakens: Weakening = Weakening.ALLOW
+    """About a plan that weakens protection."""
     destroys_data: Annotated[Weakening, Field(alias="destroys-data")] = Weakening.ALLOW
+    """About a plan that makes existing backups die earlier."""
     keep_last_good: Annotated[int, Field(ge=1)] = 1
     """The newest good backups of every server that nothing may expire; no flag overrides it."""
 
@@ -102,8 +108,11 @@ class Access(Model):
     """Who may do what through the service (design section 9)."""
 
     principal: str
+    """A user or group: user:NAME, group:NAME."""
     role: Name
+    """viewer, operator, administrator or a custom one."""
     provider: Name | None = None
+    """Only for this cloud; for all when absent."""
 
 
 class Declared(Model):
