@@ -135,11 +135,11 @@ class Trail:
         ]
         yield from sorted(found + waiting, key=lambda event: str(event["eventTime"]))
 
-    def verify(self, anchor: str | None = None, *, anchors: dict[str, str] | None = None) -> list[str]:
+    def verify(self, anchor: str | None = None, *, anchors: dict[str, set[str]] | None = None) -> list[str]:
         """Return what is wrong with the trail; empty when it is whole.
 
         ``anchor`` is a batch's digest (or several, with commas) that somebody kept; ``anchors`` maps writers to
-        digests from a control generation. Each must be found in the trail, with everything before it.
+        digests from control generations. Each must be found in the trail, with everything before it.
         """
         problems: list[str] = []
         digests = {writer: self._verify_chain(writer, problems) for writer in self.writers()}
@@ -152,8 +152,8 @@ class Trail:
         ]
         problems += [
             f"audit/{writer}: the batch {wanted[:16]} that a control generation anchors is not there"
-            for writer, wanted in (anchors or {}).items()
-            if wanted not in digests.get(writer, set())
+            for writer, anchored in (anchors or {}).items()
+            for wanted in sorted(anchored - digests.get(writer, set()))
         ]
         return problems
 

@@ -145,22 +145,24 @@ class Keys:
         self._commit(head, _slots(head), replace(ring, keys=keys), purge=True)
         return keys.current
 
-    def tend(self) -> Texts:
-        """Finish what a crash interrupted, mend what rotted, and return what was done."""
-        done: Texts = []
+    def tend(self, *, repair: bool = True) -> Texts:
+        """Return what a crash interrupted or what rotted; ``repair`` finishes and mends it."""
+        found: Texts = []
         head = self._head()
         if not head.number:
-            return done
+            return found
         if not head.digest:
-            head = self._series.mend(head)
-            done.append("restored the keys from their second copy")
+            found.append("the keys do not read back; their second copy does")
+            head = self._series.mend(head) if repair else head
         if any(number < int(head.body.get("oldest", 0)) for number in self._series.numbers()):
-            self._purge(head)
-            done.append("removed generations of the keys that a removed key opens")
+            found.append("there are generations of the keys that a removed key opens")
+            if repair:
+                self._purge(head)
         if self._copied() != head.body:
-            self._copy(head)
-            done.append("renewed the second copy of the keys")
-        return done
+            found.append("the second copy of the keys is not current")
+            if repair:
+                self._copy(head)
+        return found
 
     def _head(self) -> Generation:
         """Return the newest generation, from the second copy (without a digest) where the first does not read."""

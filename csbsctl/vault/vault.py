@@ -56,18 +56,20 @@ class Vault:
         actor: str,
         timing: Timing,
         key: KeySource | None = None,
+        coordination: str | None = None,
     ) -> None:
         self.url = url
         self.id = description.id
         self.clock = clock
         self.description = description
+        self.coordination = coordination
         self.store = store
         self.blobs: BlobStore = store
         self.keys = Keys(store, self.id, clock) if description.encryption else None
         self.sealer, signer = self._sealer(key)
-        plain = Codec(PlainSealer())
+        self.plain_codec = plain = Codec(PlainSealer())
         sealed = description.encryption is not None and description.encryption.control
-        codec = Codec(self.sealer) if sealed else plain
+        self.codec = codec = Codec(self.sealer) if sealed else plain
         self.runner = Runner(store, clock, actor, interval=timing.heartbeat)
         self.audit = Trail(store, codec, clock=clock, actor=actor, vault=self.id, signer=signer)
         series = Series(store, codec, "control", keep=CONTROL_KEPT)
@@ -149,10 +151,20 @@ def open_vault(
             hint="make a new vault for encrypted backups, or set vault.encryption.required to false",
             code="vault.not-encrypted",
         )
-    store = coordinated(store, chosen.coordination or description.coordination)
+    coordination = chosen.coordination or description.coordination
+    store = coordinated(store, coordination)
     if read_only:
         store = ReadOnlyStore(store)
-    return Vault(url, store, description, clock=clock, actor=actor, timing=timing or Timing(), key=key)
+    return Vault(
+        url,
+        store,
+        description,
+        clock=clock,
+        actor=actor,
+        timing=timing or Timing(),
+        key=key,
+        coordination=coordination,
+    )
 
 
 def vault_exists(url: str, *, base: Path, options: StoreOptions | None = None) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -53,7 +54,12 @@ class S3Store:
         self._bucket = bucket
         self._prefix = prefix + "/" if prefix else ""
         self._client = _client(options, sign_payload=True)
-        self._lean = _client(options, sign_payload=False)
+        self._options = options
+
+    @cached_property
+    def _lean(self) -> S3Client:
+        """A client that hashes no payload."""
+        return _client(self._options, sign_payload=False)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See BlobStore."""
