@@ -1,0 +1,151 @@
+"""Who owes their policy a backup now: the live policies and bindings of a stack against inventory and slot logs.
+
+Decides and changes nothing but the slot logs, where slots that passed unused are noted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from csbsctl.errors import CsbsError
+from csbsctl.model.control import StackState
+from csbsctl.model.declared import Binding, Declared
+from csbsctl.model.job import Job, JobKind
+from csbsctl.model.policy import Policy
+from csbsctl.model.server import Server
+from csbsctl.model.slots import SlotLog
+from csbsctl.protection.events import SlotMissed
+from csbsctl.protection.site import Site
+from csbsctl.rules.due import DueResult, due_slots
+from csbsctl.rules.matching import Assignment, Bound, assign
+from csbsctl.rules.schedule import Timetable, delay
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """What one pass works from: the stack as it is in force, the servers it reaches, and clouds that did not answer."""
+
+    stack: str
+    generation: int
+    at: datetime | None
+    state: StackState
+    declared: Declared
+    assignment: Assignment
+    away: dict[str, CsbsError]
+
+    def policy(self, name: str) -> Policy | None:
+        """Return a policy in force."""
+        return self.declared.policies.get(name)
+
+    def bound(self, only: Collection[str] | None = None) -> Iterator[tuple[Bound, Policy]]:
+        """Yield the bound servers with their policies, of some policies or of all."""
+        for bound in self.assignment.bound.values():
+            policy = self.policy(bound.policy)
+            if policy is not None and (only is None or bound.policy in only):
+                yield bound, policy
+
+
+def read_agenda(site: Site) -> Agenda:
+    """Read what is in force now and whom it reaches; a cloud that does not answer is noted, the others go on."""
+    document = site.vault.control.head()
+    state = document.stacks.get(site.stack) or StackState(live={}, applied={})
+    declared = Declared.model_validate(state.live)
+    used = {binding.provider for binding in declared.bindings.values()}
+    inventory: dict[str, list[Server]] = {}
+    away: dict[str, CsbsError] = {}
+    for name in sorted(used):
+        site.stop.check()
+        try:
+            inventory[name] = list(site.provider(name).servers())
+        except CsbsError as error:
+            away[name] = error
+    reachable = {n: b for n, b in declared.bindings.items() if b.provider not in away}
+    assignment = assign(reachable, inventory, members=state.members)
+    return Agenda(site.stack, document.generation, document.at, state, declared, assignment, away)
+
+
+def due_for(
+    agenda: Agenda,
+    bound: Bound,
+    policy: Policy,
+    log: SlotLog,
+    *,
+    now: datetime,
+    taken: Collection[datetime] = (),
+) -> DueResult:
+    """Return what a bound server owes its policy; slots that somebody is working on (``taken``) are nobody else's."""
+    since = _since(agenda, bound, now)
+    timetable = Timetable(policy.schedule, agenda.state.anchors.get(bound.policy, since))
+    last = max([slot for slot in (log.last, *taken) if slot is not None], default=None)
+    result = due_slots(
+        timetable,
+        since=since,
+        last_slot=last,
+        now=now,
+        start_within=policy.schedule.start_within,
+        delay=delay(policy.schedule, bound.server.id),
+    )
+    if log.last is None and bound.server.id not in agenda.state.members.get(bound.binding, {}):
+        # A rule found it after the last apply, nobody knows when: it cannot have missed anything.
+        return DueResult(result.due)
+    return result
+
+
+def note_missed(site: Site, bound: Bound, missed: tuple[datetime, ...]) -> int:
+    """Write down slots that passed unused, report those that nobody reported before, and return how many."""
+    if not missed:
+        return 0
+    new: list[datetime] = []
+
+    def change(log: SlotLog) -> SlotLog:
+        new[:] = [slot for slot in missed if log.last is None or slot > log.last]
+        return log.with_missed(missed)
+
+    server = bound.server
+    site.vault.catalogue.update(
+        server.provider, server.id, lambda backups: backups, slots=(bound.policy, change)
+    )
+    for slot in new:
+        site.reporter.report(
+            SlotMissed(
+                at=site.clock.now(),
+                provider=server.provider,
+                server_id=server.id,
+                server=server.name,
+                policy=bound.policy,
+                slot=slot,
+            )
+        )
+    return len(new)
+
+
+def slots_under_way(jobs: Collection[Job], bound: Bound) -> tuple[datetime, ...]:
+    """Return the slots of a server that open backup jobs are working on."""
+    server = bound.server
+    return tuple(
+        job.slot
+        for job in jobs
+        if job.slot
+        and job.kind is JobKind.BACKUP
+        and (job.provider, job.server, job.policy) == (server.provider, server.id, bound.policy)
+    )
+
+
+def _since(agenda: Agenda, bound: Bound, now: datetime) -> datetime:
+    """Return when the server came under the policy: the latest of what says so (design section 8)."""
+    known = agenda.state.since
+    addresses = (
+        f"policy.{bound.policy}",
+        f"binding.{bound.binding}",
+        f"binding.{bound.binding}/{bound.server.id}",
+    )
+    moments = [known[address] for address in addresses if address in known]
+    if bound.server.created_at and not _is_named(agenda.declared.bindings[bound.binding], bound.server):
+        moments.append(bound.server.created_at)
+    return max(moments, default=agenda.at or now)
+
+
+def _is_named(binding: Binding, server: Server) -> bool:
+    return server.id in binding.servers or server.name in binding.servers

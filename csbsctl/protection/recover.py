@@ -1,0 +1,169 @@
+"""What dead runners left behind: their open jobs are finished or undone, and their leftovers in the clouds removed.
+
+Holding a server's lease means that every other open job of it is nobody's: whoever takes a lease through ``hold``
+settles those first. Removes only what this vault's own failed jobs made; what no job explains stays and is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from csbsctl.errors import Conflict, CsbsError, Interrupted, NotFound, ResourceConflict, ResourceNotFound
+from csbsctl.model.job import Job, JobKind, JobState
+from csbsctl.protection.events import Recovered
+from csbsctl.protection.jobs.backup import resume_backup
+from csbsctl.protection.jobs.deletion import resume_deletion
+from csbsctl.protection.jobs.image import resume_image
+from csbsctl.protection.jobs.restore import is_resumable, resume_restore
+from csbsctl.protection.jobs.verification import close_verification
+from csbsctl.protection.jobs.work import Work
+from csbsctl.protection.site import Site
+from csbsctl.provider import Marked, MarkedKind, Marker, Step
+from csbsctl.vault.leases import Lease
+
+_RESUME: dict[JobKind, Callable[[Work], str]] = {
+    JobKind.BACKUP: resume_backup,
+    JobKind.RESTORE: resume_restore,
+    JobKind.IMAGE: resume_image,
+    JobKind.DELETE: resume_deletion,
+    JobKind.PRUNE: resume_deletion,
+    JobKind.VERIFY: close_verification,
+}
+
+
+@contextmanager
+def hold(site: Site, provider: str, server: str) -> Iterator[Lease]:
+    """Take a server's lease, settle what others left open on it, and give it back at the end.
+
+    Raises:
+        Conflict: somebody else works on the server (code ``lease.held``).
+    """
+    with site.vault.leases.acquire(provider, server) as lease:
+        for job in site.vault.jobs.open():
+            if job.provider == provider and lease_of(job) == server:
+                _settle(site, lease, job)
+        yield lease
+
+
+def lease_of(job: Job) -> str:
+    """Return under which lease a job works: its server's, or one of its own where it leaves the server alone."""
+    return str(job.intent.get("lease") or job.server)
+
+
+def recover(site: Site) -> int:
+    """Finish or undo every open job whose runner is gone, remove what they left, and return how many there were.
+
+    A job that cannot be settled now (the cloud is away) stays open for the next time.
+    """
+    settled = 0
+    for job in reversed(site.vault.jobs.open()):
+        site.stop.check()
+        if job.provider not in site.providers:
+            continue
+        try:
+            with site.vault.leases.acquire(job.provider, lease_of(job)) as lease:
+                settled += _settle(site, lease, job)
+        except Interrupted:
+            raise
+        except Conflict:
+            continue
+        except CsbsError as error:
+            _report(site, job, f"not yet: {error.message}")
+    if settled:
+        for provider in site.providers:
+            remove_leftovers(site, provider)
+    return settled
+
+
+def remove_leftovers(site: Site, provider: str) -> int:
+    """Remove what this vault's failed jobs left in a cloud, and return how many things that were."""
+    removed = 0
+    attached: frozenset[str] | None = None
+    for marked in list(site.provider(provider).marked(site.vault.id)):
+        job = _failed_job(site, marked)
+        if job is None or is_resumable(job):
+            continue
+        if marked.kind is MarkedKind.VOLUME and attached is None:
+            attached = frozenset(v.id for server in site.provider(provider).servers() for v in server.volumes)
+        if _is_leftover(site, job, marked, attached or frozenset()):
+            removed += _remove(site, provider, job, marked)
+    return removed
+
+
+def _settle(site: Site, lease: Lease, stale: Job) -> bool:
+    """Finish or undo one job under its lease; False when it ended in the meantime."""
+    try:
+        job = site.vault.jobs.get(stale.id)
+    except NotFound:
+        return False
+    if job.state is not JobState.RUNNING:
+        return False
+    work = Work.resume(site, lease, job)
+    resume = _RESUME.get(job.kind)
+    work.recovered(resume(work) if resume else _close(work))
+    return True
+
+
+def _close(work: Work) -> str:
+    work.fail(Interrupted("the runner was gone"))
+    return "undone"
+
+
+def _failed_job(site: Site, marked: Marked) -> Job | None:
+    """Return the job that made a thing when it is known to have failed: only then is the thing nobody's."""
+    try:
+        job = site.vault.jobs.get(marked.marker.job)
+    except CsbsError:
+        return None
+    return job if job.state is JobState.FAILED else None
+
+
+def _is_leftover(site: Site, job: Job, marked: Marked, attached: frozenset[str]) -> bool:
+    match marked.kind:
+        case MarkedKind.SNAPSHOT:
+            return True
+        case MarkedKind.BACKUP:
+            backups = site.vault.catalogue.backups(job.provider, str(job.server))
+            known = {volume.ref for backup in backups for volume in backup.volumes}
+            return marked.ref not in known
+        case MarkedKind.VOLUME:
+            return "swapped" not in job.steps and "built" not in job.steps and marked.ref not in attached
+        case MarkedKind.SERVER:
+            return "built" not in job.steps
+        case MarkedKind.IMAGE:
+            return "created" not in job.steps
+
+
+def _remove(site: Site, provider: str, job: Job, marked: Marked) -> bool:
+    marker = Marker(site.vault.id, marked.marker.job, marked.marker.server, marked.marker.backup)
+    try:
+        site.provider(provider).remove(Step(marker, site.stop.check), marked)
+    except (ResourceConflict, ResourceNotFound):
+        return False
+    _report(site, job, f"removed {marked.kind.value} {marked.ref}")
+    return True
+
+
+def _report(site: Site, job: Job, outcome: str) -> None:
+    site.reporter.report(
+        Recovered(
+            at=site.clock.now(),
+            provider=job.provider,
+            server_id=job.server or "",
+            server=job.server_name or job.server or "",
+            backup_id=job.backup,
+            backup=job.intent.get("name"),
+            job=job.id,
+            kind=job.kind.value,
+            outcome=outcome,
+        )
+    )
+
+
+def running_elsewhere(jobs: Sequence[Job], provider: str, server: str) -> Job | None:
+    """Return the open backup job that keeps a server busy, None when what holds its lease is something else."""
+    for job in jobs:
+        if job.provider == provider and job.server == server and job.kind is JobKind.BACKUP:
+            return job
+    return None

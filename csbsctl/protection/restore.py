@@ -1,0 +1,79 @@
+"""Restores as people ask for them: choose the backup, check, take the lease, go on with what an earlier try began."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import datetime
+
+from csbsctl.clock import format_instant
+from csbsctl.errors import NotFound
+from csbsctl.ids import new_id
+from csbsctl.model.backup import Backup
+from csbsctl.model.job import Job, JobState
+from csbsctl.protection.jobs.restore import (
+    Restored,
+    begin_restore,
+    carry_out,
+    is_resumable,
+    same_request,
+    supersede,
+)
+from csbsctl.protection.jobs.work import Work
+from csbsctl.protection.preflight import Preflight, RestoreRequest, check_restore
+from csbsctl.protection.recover import hold, lease_of
+from csbsctl.protection.site import Site
+
+
+def backup_as_of(site: Site, provider: str, server: str, instant: datetime) -> Backup:
+    """Return the newest good backup of a server at or before an instant. Raises NotFound."""
+    good = [b for b in site.vault.catalogue.backups(provider, server) if b.good and b.instant <= instant]
+    if not good:
+        raise NotFound(
+            f"server {server} has no good backup at or before {format_instant(instant)}",
+            code="CSBS.3001",
+            hint="`csbsctl backup list --server ...` shows what there is",
+        )
+    return max(good, key=lambda backup: backup.instant)
+
+
+def restore(site: Site, request: RestoreRequest) -> Restored:
+    """Restore a backup, or go on with the same restore where an earlier try stopped.
+
+    Raises:
+        Refused: a rule forbids it; nothing was touched.
+        Conflict: somebody else works on the server.
+    """
+    earlier = earlier_try(site, request)
+    if earlier:
+        return _go_on(site, earlier)
+    checked = check_restore(site, request)
+    checked.insist()
+    return _anew(site, request, checked)
+
+
+def earlier_try(site: Site, request: RestoreRequest) -> Job | None:
+    """Return the unfinished restore that this request would go on with, None when it would start one."""
+    for job in site.vault.jobs.list():
+        if same_request(job, request) and (job.state is JobState.RUNNING or is_resumable(job)):
+            return job
+    return None
+
+
+def _go_on(site: Site, job: Job) -> Restored:
+    with site.vault.leases.acquire(job.provider, lease_of(job)) as lease:
+        return carry_out(Work.resume(site, lease, site.vault.jobs.get(job.id)))
+
+
+def _anew(site: Site, request: RestoreRequest, checked: Preflight) -> Restored:
+    """Start the restore under the server's lease, a new server's under one of its own."""
+    provider, job_id = request.backup.provider, new_id()
+    with ExitStack() as stack:
+        if checked.plan.server:
+            lease = stack.enter_context(hold(site, provider, checked.plan.server.id))
+            checked = check_restore(site, request)
+            checked.insist()
+            assert checked.plan.server is not None
+            supersede(site, site.vault.jobs.list(), checked.plan.server.id)
+        else:
+            lease = stack.enter_context(site.vault.leases.acquire(provider, f"restore~{job_id}"))
+        return carry_out(begin_restore(site, lease, job_id, request, checked))

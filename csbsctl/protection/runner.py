@@ -1,0 +1,267 @@
+"""``run``: recover what dead runners left, back up what is due, prune what expired; once, or again and again.
+
+Each server is worked on under its lease and within its own boundary: one that fails does not stop the others. Which
+slot a server is due for is decided once more under the lease, from the slot log that every backup writes, so two
+runners never take the same slot.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from csbsctl.errors import Conflict, CsbsError, Interrupted
+from csbsctl.model.backup import Backup, BackupState, Trigger
+from csbsctl.model.policy import Policy
+from csbsctl.model.slots import SlotLog
+from csbsctl.protection.due import Agenda, due_for, note_missed, read_agenda, slots_under_way
+from csbsctl.protection.events import JobFailed, PruneHeld, SlotSkipped
+from csbsctl.protection.jobs.backup import BackupOrder, take_backup
+from csbsctl.protection.pool import Ended, by_provider, each
+from csbsctl.protection.prune import distrusted_clock, prune_server
+from csbsctl.protection.recover import hold, recover, running_elsewhere
+from csbsctl.protection.site import Site
+from csbsctl.provider import Marker, Step
+from csbsctl.rules.matching import Bound
+from csbsctl.rules.schedule import delay
+
+LEASE_HELD = "lease.held"
+
+
+class Passed(enum.Enum):
+    """Why a turn gave no backup and that is no failure."""
+
+    TAKEN = "the slot is or was somebody else's"
+    SKIPPED = "the server was busy with a backup"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A server whose turn it is: for which slot of which policy."""
+
+    bound: Bound
+    policy: Policy
+    slot: datetime
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one pass did, in numbers; ``failed`` decides the exit code."""
+
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    missed: int = 0
+    deleted: int = 0
+    recovered: int = 0
+    problems: list[str] = field(default_factory=list)
+    """What kept servers from being considered at all: a cloud that is away, a binding that does not resolve."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the last line of ``run --json``."""
+        return {
+            "event": "summary",
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "deleted": self.deleted,
+            "missed": self.missed,
+            "recovered": self.recovered,
+            "problems": self.problems,
+        }
+
+
+class Runner:
+    """Does what the policies of the site's stack ask for now; ``policies`` restricts it to some of them."""
+
+    def __init__(self, site: Site, policies: Collection[str] | None = None) -> None:
+        self._site = site
+        self._only = policies
+
+    def once(self) -> Summary:
+        """Make one pass and return what it did.
+
+        Raises:
+            Interrupted: the user wanted to stop; everything begun was finished or undone.
+        """
+        summary = Summary()
+        try:
+            summary.recovered = recover(self._site)
+            agenda = read_agenda(self._site)
+            self._note_problems(agenda, summary)
+            self._back_up(agenda, summary)
+            self._prune(agenda, summary)
+        finally:
+            self._site.vault.audit.flush()
+        self._site.stop.check()
+        return summary
+
+    def preview(self) -> tuple[Agenda, list[Turn]]:
+        """Return whose turn it would be, for ``--dry-run``; changes nothing."""
+        agenda = read_agenda(self._site)
+        return agenda, list(self._turns(agenda))
+
+    def watch(self, interval: float, after_pass: Any = lambda _summary: None) -> None:
+        """Make passes until somebody asks to stop, ``interval`` real seconds apart; report each to ``after_pass``."""
+        while True:
+            after_pass(self.once())
+            if self._site.stop.wait(interval):
+                self._site.stop.check()
+
+    def _note_problems(self, agenda: Agenda, summary: Summary) -> None:
+        for provider, error in agenda.away.items():
+            summary.problems.append(f"provider {provider}: {error.message}")
+        for problem in agenda.assignment.problems:
+            summary.problems.append(f"{problem.address}: {problem.message}")
+        summary.failed += len(agenda.away)
+
+    def _turns(self, agenda: Agenda, missed: dict[str, tuple[datetime, ...]] | None = None) -> list[Turn]:
+        """Return who is due, and collect what was missed by server."""
+        jobs = self._site.vault.jobs.open()
+        now = self._site.clock.now()
+        turns = []
+        for bound, policy in agenda.bound(self._only):
+            if not policy.enabled:
+                continue
+            log = self._log(bound)
+            result = due_for(agenda, bound, policy, log, now=now, taken=slots_under_way(jobs, bound))
+            if missed is not None and result.missed:
+                missed[bound.server.id] = result.missed
+            if result.due:
+                turns.append(Turn(bound, policy, result.due))
+        return turns
+
+    def _log(self, bound: Bound) -> SlotLog:
+        slots = self._site.vault.catalogue.slots(bound.server.provider, bound.server.id)
+        return slots.get(bound.policy, SlotLog())
+
+    def _back_up(self, agenda: Agenda, summary: Summary) -> None:
+        missed: dict[str, tuple[datetime, ...]] = {}
+        turns = self._turns(agenda, missed)
+        for bound, _ in agenda.bound(self._only):
+            summary.missed += note_missed(self._site, bound, missed.get(bound.server.id, ()))
+        groups = by_provider(turns, lambda turn: turn.bound.server.provider)
+        for ended in each(self._site, groups, self._take):
+            self._count(ended, summary)
+
+    def _take(self, turn: Turn) -> Backup | Passed:
+        """Back up one server for its slot, unless that turns out to be somebody else's or the server busy."""
+        server = turn.bound.server
+        try:
+            with hold(self._site, server.provider, server.id) as lease:
+                log = self._log(turn.bound)
+                if log.last is not None and log.last >= turn.slot:
+                    return Passed.TAKEN
+                if self._fell_into_another(turn):
+                    return self._skip(turn, "the server was still being backed up")
+                fresh = self._site.provider(server.provider).server(server.id)
+                return take_backup(self._site, lease, fresh, _order(turn))
+        except Conflict as conflict:
+            if conflict.code != LEASE_HELD:
+                raise
+            return self._skip_if_busy(turn)
+
+    def _fell_into_another(self, turn: Turn) -> bool:
+        start = turn.slot + delay(turn.policy.schedule, turn.bound.server.id)
+        server = turn.bound.server
+        return any(
+            backup.finished_at is not None and backup.started_at < start < backup.finished_at
+            for backup in self._site.vault.catalogue.backups(server.provider, server.id)
+        )
+
+    def _skip_if_busy(self, turn: Turn) -> Passed:
+        """Pass the slot over when a backup keeps the server busy; other work is soon over, the slot is tried again."""
+        server = turn.bound.server
+        job = running_elsewhere(self._site.vault.jobs.open(), server.provider, server.id)
+        if job is None or (job.policy, job.slot) == (turn.bound.policy, turn.slot):
+            return Passed.TAKEN
+        return self._skip(turn, f"the server is still being backed up by job {job.id}")
+
+    def _skip(self, turn: Turn, reason: str) -> Passed:
+        server = turn.bound.server
+        new: list[bool] = []
+
+        def change(log: SlotLog) -> SlotLog:
+            new[:] = [log.last is None or log.last < turn.slot]
+            return log.with_skipped(turn.slot) if new[0] else log
+
+        self._site.vault.catalogue.update(
+            server.provider, server.id, lambda backups: backups, slots=(turn.bound.policy, change)
+        )
+        if not new[0]:
+            return Passed.TAKEN
+        about = _about(self._site, turn.bound)
+        self._site.reporter.report(
+            SlotSkipped(**about, policy=turn.bound.policy, slot=turn.slot, reason=reason)
+        )
+        return Passed.SKIPPED
+
+    def _count(self, ended: Ended[Turn, Backup | Passed], summary: Summary) -> None:
+        match ended:
+            case Ended(result=Passed.SKIPPED):
+                summary.skipped += 1
+            case Ended(error=Interrupted()):
+                return
+            case Ended(error=CsbsError() as error):
+                summary.failed += 1
+                self._report_failure(ended.item.bound, error)
+            case Ended(result=Backup() as backup) if backup.state is BackupState.AVAILABLE:
+                summary.succeeded += 1
+            case Ended(result=Backup()):
+                summary.failed += 1
+
+    def _report_failure(self, bound: Bound, error: CsbsError) -> None:
+        about = _about(self._site, bound)
+        self._site.reporter.report(JobFailed(**about, kind="backup", error=error.to_json()))
+
+    def _prune(self, agenda: Agenda, summary: Summary) -> None:
+        bound = [pair for pair in agenda.bound(self._only) if pair[1].enabled]
+        groups = by_provider(bound, lambda pair: pair[0].server.provider)
+        for provider in list(groups):
+            self._site.stop.check()
+            if distrust := distrusted_clock(self._site, provider):
+                about = _about(self._site, groups.pop(provider)[0][0])
+                self._site.reporter.report(PruneHeld(**about, policy="", reason=distrust))
+                summary.problems.append(distrust)
+        deleted: set[str] = set()
+        for ended in each(self._site, groups, lambda pair: prune_server(self._site, agenda, *pair)):
+            server = ended.item[0].server
+            if ended.result and ended.result.deleted:
+                summary.deleted += len(ended.result.deleted)
+                deleted.add(server.provider)
+            if ended.error and not isinstance(ended.error, Interrupted) and ended.error.code != LEASE_HELD:
+                summary.problems.append(f"prune of {server.name}: {ended.error.message}")
+        for provider in deleted:
+            collect(self._site, provider)
+
+
+def collect(site: Site, provider: str) -> None:
+    """Let a cloud free what no backup needs any more, as far as jobs that are open allow it."""
+    jobs = frozenset(job.id for job in site.vault.jobs.open())
+    site.provider(provider).collect(Step(Marker(site.vault.id, "", ""), site.stop.check), jobs)
+
+
+def _order(turn: Turn) -> BackupOrder:
+    policy = turn.policy
+    return BackupOrder(
+        trigger=Trigger.AUTO,
+        need=policy.consistency,
+        policy=turn.bound.policy,
+        slot=turn.slot,
+        full_every=policy.full_every,
+        instant_restore=policy.instant_restore,
+        tags=dict(policy.tags),
+    )
+
+
+def _about(site: Site, bound: Bound) -> dict[str, Any]:
+    server = bound.server
+    return {
+        "at": site.clock.now(),
+        "provider": server.provider,
+        "server_id": server.id,
+        "server": server.name,
+    }
