@@ -94,6 +94,13 @@ class Disk:
         finally:
             self._control.release()
 
+    @contextmanager
+    def still(self) -> Iterator[StillDisk]:
+        """Hold the I/O path and read the disk as it stands."""
+        with self.held():
+            behind = self._current()
+            yield StillDisk(behind, self._opened(behind) if behind.fill else behind.fd)
+
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of the disk; a range past the end is cut short."""
         while True:
@@ -187,3 +194,18 @@ class Disk:
             self._control.raise_epoch()
             behind.epoch = self._control.epoch
         return behind.fd
+
+
+class StillDisk:
+    """A disk whose I/O path is held."""
+
+    def __init__(self, behind: _Behind, fd: int | None) -> None:
+        self._behind, self._fd = behind, fd
+        self.size = behind.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the disk; a range past the end is cut short."""
+        length = max(0, min(length, self.size - offset))
+        if self._behind.fill and self._fd is not None and length:
+            self._behind.fill.ensure(self._fd, offset // GRANULE, (offset + length - 1) // GRANULE)
+        return read_at(self._fd, offset, length)

@@ -29,6 +29,14 @@ class ImageRecord:
     content: dict[str, Any]
     marker: dict[str, Any]
 
+    def part(self, number: int) -> str:
+        """Return a name for the data of one of its disks that no other image uses."""
+        return f"image.{self.id}.{number}"
+
+    def parts(self) -> list[str]:
+        """Return the names for the data of all its disks."""
+        return [self.part(number) for number in range(len(self.content["disks"]))]
+
 
 class Images:
     """The images of one cloud."""

@@ -42,7 +42,8 @@ CREATE INDEX frozen_by_backing ON frozen (backing);
 CREATE TABLE fills (backing TEXT PRIMARY KEY, source TEXT NOT NULL) WITHOUT ROWID;
 
 -- restored volumes that have taken the place of others, so that a repeated swap finds itself done
-CREATE TABLE swapped (volume TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE swapped (volume TEXT PRIMARY KEY, target TEXT NOT NULL, claim TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX swapped_by_claim ON swapped (claim);
 
 CREATE TABLE images (
   id TEXT PRIMARY KEY, name TEXT NOT NULL, backup TEXT, size INTEGER NOT NULL, created_at TEXT NOT NULL,

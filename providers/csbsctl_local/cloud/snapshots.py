@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,17 +63,23 @@ class Snapshots:
         return [_record(row) for row in self._database.rows("SELECT * FROM snapshots ORDER BY taken_at, id")]
 
     def take(
-        self, server: dict[str, Any], claim: str, marker: dict[str, Any], at: datetime
+        self,
+        server_id: str,
+        describe: Callable[[], dict[str, Any]],
+        claim: str,
+        marker: dict[str, Any],
+        at: datetime,
     ) -> SnapshotRecord:
-        """Freeze all disks of a server; ``server`` (with ``id``) is kept with the snapshot as it is.
+        """Freeze all disks of a server; ``describe``, called when they are known, is kept with the snapshot.
 
         Raises:
             CloudRefused: it has no disk, or one that is shared, whose other server would not stand still.
         """
         snapshot_id = new_id()
         with surgery(self._database, self._layout) as (change, pause):
-            disks = _attached(change, server["id"])
-            _refuse_what_cannot_stand_still(change, server["id"], disks)
+            disks = _attached(change, server_id)
+            _refuse_what_cannot_stand_still(change, server_id, disks)
+            record = json.dumps(describe())
             self._layout.frozen(snapshot_id, 0, "raw").parent.mkdir(parents=True)
             pause.hold(disk["id"] for disk in disks)
             method = self._freeze(snapshot_id, disks)
@@ -83,8 +89,8 @@ class Snapshots:
                 "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     snapshot_id,
-                    server["id"],
-                    json.dumps(server),
+                    server_id,
+                    record,
                     format_instant(at),
                     method,
                     "{}",
@@ -99,9 +105,14 @@ class Snapshots:
                 "UPDATE snapshots SET evidence = ? WHERE id = ?", (json.dumps(evidence), snapshot_id)
             )
         _TAKEN()
-        taken = self.claimed(claim)
-        assert taken
-        return taken
+        return self.get(snapshot_id)
+
+    def get(self, snapshot_id: str) -> SnapshotRecord:
+        """Return a snapshot. Raises ResourceNotFound."""
+        row = self._database.row("SELECT * FROM snapshots WHERE id = ?", (snapshot_id,))
+        if row is None:
+            raise ResourceNotFound(f"snapshot {snapshot_id} does not exist (any more)")
+        return _record(row)
 
     def open(self, snapshot_id: str, volume_id: str) -> FrozenDisk:
         """Open one frozen disk for reading. Raises ResourceNotFound."""

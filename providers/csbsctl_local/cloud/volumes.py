@@ -89,6 +89,11 @@ class Volumes:
         )
         return [self._loose(row) for row in rows]
 
+    def built(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the servers that steps built, with their markers."""
+        rows = self._database.rows("SELECT id, marker FROM servers WHERE marker IS NOT NULL ORDER BY number")
+        return [(row["id"], marker) for row in rows if (marker := json.loads(row["marker"]))]
+
     def ready(self, volume_id: str) -> None:
         """Say that a volume has all its bytes."""
         with self._database.change() as change:
@@ -107,9 +112,10 @@ class Volumes:
             change.execute("UPDATE volumes SET state = ? WHERE id = ?", (AVAILABLE, volume.id))
         _READY()
 
-    def swapped(self, volume_id: str) -> bool:
-        """Say whether a restored volume has taken another's place already."""
-        return self._database.row("SELECT 1 FROM swapped WHERE volume = ?", (volume_id,)) is not None
+    def swapped(self, claim: str) -> str | None:
+        """Return the id of the volume that a claim made and that has taken another's place since, or None."""
+        row = self._database.row("SELECT volume FROM swapped WHERE claim = ?", (claim,))
+        return str(row["volume"]) if row else None
 
     def swap(self, server_id: str, places: Sequence[tuple[str, str]]) -> None:
         """Give volumes of a stopped server the bytes of restored ones: (restored, target) pairs, all or none.
@@ -140,7 +146,7 @@ class Volumes:
                     (new["backing"], new["size"], target),
                 )
                 change.execute("DELETE FROM marks WHERE volume = ?", (target,))
-                change.execute("INSERT INTO swapped VALUES (?, ?)", (restored, target))
+                change.execute("INSERT INTO swapped VALUES (?, ?, ?)", (restored, target, new["claim"]))
         _SWAPPED()
         for restored, _ in open_places:
             self._layout.control(restored).unlink(missing_ok=True)

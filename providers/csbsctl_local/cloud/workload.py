@@ -13,10 +13,12 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
 from csbsctl.errors import CloudRefused, ResourceConflict
+from csbsctl_local.cloud.disk import Disk
 
 BASE = 64 * 1024
 """Where the ring begins on each disk; below it the disk is left alone."""
@@ -96,6 +98,16 @@ def check(disks: Sequence[Readable]) -> Verdict:
             what = {0: "nothing", -1: "something else"}.get(there, f"record {there}")
             return Verdict(last, number, f"disk {disk} has {what} at offset {BASE + slot * PAGE}", slots)
     return Verdict(last, slots=slots)
+
+
+def check_at_rest(disks: Sequence[Disk]) -> Verdict:
+    """Judge living disks at one instant: nobody writes to any of them meanwhile."""
+    with ExitStack() as held:
+        still = {
+            disk.volume_id: held.enter_context(disk.still())
+            for disk in sorted(disks, key=lambda disk: disk.volume_id)
+        }
+        return check([still[disk.volume_id] for disk in disks])
 
 
 def run(disks: Sequence[Writable], *, more: Callable[[int], bool], fresh: bool = False) -> tuple[int, int]:

@@ -1,0 +1,120 @@
+"""The shelf: disks stored in the repository, each with a record of what it is and whose marker it carries.
+
+The record is written before the disk: whatever a crash leaves has a marker. Only the manifest makes it exist.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from csbsctl.blobs import BlobExists, BlobNotFound, BlobStore
+from csbsctl.errors import CloudRefused, NotFound
+from csbsctl.model.backup import Kind, StoredVolume
+from csbsctl.provider import Host, Marker
+from csbsctl_local.repository import Reader, Repository, Written
+
+_RECORDS = "records/"
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfRecord:
+    """What is known of a stored disk: the fields of its StoredVolume, its marker, and enough to rebuild a backup."""
+
+    name: str
+    volume: dict[str, Any]
+    marker: Marker
+    details: dict[str, Any]
+
+
+class Shelf:
+    """Stored disks and their records. A repository per thread, because one serves one at a time."""
+
+    def __init__(self, host: Host, cache: Path) -> None:
+        self._host, self._cache = host, cache
+        self._local = threading.local()
+
+    @property
+    def ready(self) -> bool:
+        """Say whether there is a vault to store in."""
+        return self._host.blobs is not None and self._host.sealer is not None
+
+    @property
+    def repository(self) -> Repository:
+        """Return this thread's repository. Raises CloudRefused where there is no vault."""
+        if self._host.sealer is None:
+            raise CloudRefused(
+                "there is no vault to keep data in", code="vault.absent", hint="run: csbsctl apply"
+            )
+        found: Repository | None = getattr(self._local, "repository", None)
+        if found is None:
+            cache = self._cache if self._cache.parent.is_dir() else None
+            found = Repository(self._blobs, self._host.sealer, clock=self._host.clock, cache=cache)
+            self._local.repository = found
+        return found
+
+    def open(self, name: str) -> Reader:
+        """Open a stored disk for reading. Raises NotFound."""
+        return self.repository.open(name)
+
+    def written(self, name: str) -> Written | None:
+        """Return what storing a disk took, or None when it is not (wholly) there."""
+        try:
+            return self.repository.describe(name)
+        except NotFound:
+            return None
+
+    def announce(self, record: ShelfRecord) -> None:
+        """Write the record of a disk about to be stored; the first one stays."""
+        plain = json.dumps(
+            {"volume": record.volume, "marker": asdict(record.marker), "details": record.details}
+        )
+        key = _RECORDS + record.name
+        assert self._host.sealer
+        try:
+            self._blobs.create(key, self._host.sealer.seal(plain.encode(), key.encode()), authenticated=True)
+        except BlobExists:
+            return
+
+    def record(self, name: str) -> ShelfRecord | None:
+        """Return the record of a disk, or None."""
+        key = _RECORDS + name
+        assert self._host.sealer
+        try:
+            sealed = self._blobs.get(key)
+        except BlobNotFound:
+            return None
+        document = json.loads(self._host.sealer.open(sealed, key.encode()))
+        return ShelfRecord(name, document["volume"], Marker(**document["marker"]), document["details"])
+
+    def records(self) -> Iterator[ShelfRecord]:
+        """Yield the records of all disks, stored or begun."""
+        if not self.ready:
+            return
+        for blob in self._blobs.list(_RECORDS):
+            record = self.record(blob.key.removeprefix(_RECORDS))
+            if record:
+                yield record
+
+    def delete(self, name: str) -> None:
+        """Delete a stored disk and its record; already gone is fine."""
+        self.repository.delete(name)
+        self._blobs.delete(_RECORDS + name)
+
+    @property
+    def _blobs(self) -> BlobStore:
+        if self._host.blobs is None:
+            raise CloudRefused(
+                "there is no vault to keep data in", code="vault.absent", hint="run: csbsctl apply"
+            )
+        return self._host.blobs
+
+
+def stored_volume(record: ShelfRecord, written: Written) -> StoredVolume:
+    """Return a stored disk as the catalogue has it; its data stands alone, whatever it was taken from."""
+    kind = Kind.INCREMENTAL if written.parent else Kind.FULL
+    return StoredVolume(**record.volume, ref=record.name, kind=kind, stored=written.stored)
