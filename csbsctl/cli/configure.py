@@ -70,7 +70,14 @@ def validate(session: Session) -> None:
             "objectives": len(declared.objectives),
         }
     )
-    counts = f"{len(declared.policies)} policies, {len(declared.bindings)} bindings, {len(declared.objectives)} objectives"
+    counts = ", ".join(
+        f"{len(things)} {one if len(things) == 1 else many}"
+        for things, one, many in (
+            (declared.policies, "policy", "policies"),
+            (declared.bindings, "binding", "bindings"),
+            (declared.objectives, "objective", "objectives"),
+        )
+    )
     session.say(f"The configuration is valid: stack {configuration.stack}, {counts}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from csbsctl.model.control import StackState
 
 app = typer.Typer()
+
+_TIME = re.compile(r"[0-9]{1,2}:[0-9]{2}")
 
 
 @command(
@@ -76,8 +79,6 @@ def _show_plan(session: Session, path: str, format: str, *, verbose: bool) -> No
 
 
 def _show_live(session: Session, state: StackState, address: str | None) -> None:
-    import yaml
-
     from csbsctl.engine.addresses import look_up
 
     value: Any = look_up(state.live, address) if address else state.live
@@ -87,4 +88,19 @@ def _show_live(session: Session, state: StackState, address: str | None) -> None
 
         raise NotFound(f"{address} is not in force", hint=did_you_mean(address or "", addresses(state.live)))
     session.result(value)
-    session.say(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip())
+    session.say(_as_yaml(value))
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a value as YAML that can be pasted into a configuration: times of day stay quoted."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes what YAML 1.1 would read as a number of base 60."""
+
+    def text(dumper: yaml.SafeDumper, content: str) -> yaml.ScalarNode:
+        style = '"' if _TIME.fullmatch(content) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", content, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True).rstrip()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from csbsctl.errors import CsbsError
 
 VERSION_WORDS = (["--version"], ["-V"], ["version"])
+WITH_VALUE = ("-C", "--chdir", "--at", "--var", "--var-file")
+"""Shared options that take a value, and may stand before the command."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,7 +95,7 @@ def build_app(words: list[str]) -> Any:
     )
     app.callback()(root_callback())
     called = _called(words)
-    loaded = {entry.target for entry in COMMANDS if entry.name in called}
+    loaded = {entry.target for entry in COMMANDS if entry.name == called}
     for target, name in {entry.target: entry.name if entry.group else None for entry in COMMANDS}.items():
         if target in loaded:
             app.add_typer(_load(target), name=name)
@@ -101,16 +103,22 @@ def build_app(words: list[str]) -> Any:
         if entry.target not in loaded:
             app.command(entry.name, help=entry.help)(_stand_in)
     for name, target in plugin_groups().items():
-        if name in called:
+        if name == called:
             app.add_typer(_load(target), name=name)
         else:
             app.command(name, help=f"Commands of {target.partition('.')[0]}.")(_stand_in)
     return app
 
 
-def _called(words: list[str]) -> set[str]:
-    """Return the words that may be the command: those of the line being completed, or of this call."""
-    return set(os.environ.get("COMP_WORDS", "").split()) | set(words)
+def _called(words: list[str]) -> str | None:
+    """Return the command that is called: the first word that is neither an option nor the value of one."""
+    line = iter(os.environ["COMP_WORDS"].split()[1:] if "COMP_WORDS" in os.environ else words)
+    for word in line:
+        if word in WITH_VALUE:
+            next(line, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _load(target: str) -> Any:

@@ -7,7 +7,8 @@ import getpass
 import os
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from csbsctl.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from csbsctl.config import Configuration, ProviderSettings
     from csbsctl.model.server import Server
+    from csbsctl.protection.site import Site
     from csbsctl.provider import Provider
     from csbsctl.vault import Vault
 
@@ -194,6 +196,33 @@ class Session:
                 f"the name {wanted!r} fits {len(found)} servers: {ids}", hint="name one by its ID"
             )
         return found[0]
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def site(self, *, lines: bool = False) -> Iterator[Site]:
+        """Yield where jobs run: events are shown as they come, SIGINT and SIGTERM become polite wishes to stop.
+
+        ``lines`` makes ``--json`` print events as JSON lines.
+        """
+        from csbsctl.cli.progress import ProgressReporter
+        from csbsctl.protection.site import Site
+        from csbsctl.protection.stop import StopSignal
+
+        with ProgressReporter(self.out, lines=lines) as reporter, StopSignal().listening() as stop:
+            site = Site(
+                vault=self.vault(),
+                providers=self.providers,
+                clock=self.clock,
+                stack=self.stack,
+                actor=self.actor,
+                reporter=reporter,
+                stop=stop,
+            )
+            try:
+                yield site
+            finally:
+                site.vault.audit.flush()
 
     # -- CommandContext, for the commands that providers bring -----------------------------------------------------
 

@@ -1,0 +1,187 @@
+"""``restore``: bring a server, some of its disks, or a copy of it back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from csbsctl.cli.command import command
+from csbsctl.cli.session import Session
+from csbsctl.clock import format_instant, parse_instant
+from csbsctl.errors import UsageError
+from csbsctl.units import format_size
+
+if TYPE_CHECKING:
+    from csbsctl.model.backup import Backup
+    from csbsctl.protection.jobs.restore import Restored
+    from csbsctl.protection.preflight import Preflight, RestoreRequest
+    from csbsctl.protection.site import Site
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    examples=[
+        "csbsctl restore autobk_3f9a --in-place --dry-run",
+        "csbsctl restore --server web-01 --as-of 2026-11-21T12:00:00Z --in-place",
+        "csbsctl restore --server web-01 --as web-01-copy --instant",
+        "csbsctl restore autobk_3f9a --in-place --volume data",
+    ],
+)
+def restore(
+    session: Session,
+    backup: Annotated[
+        str | None, typer.Argument(help="ID or name of a backup, or NAME@SERVER.", show_default=False)
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Restore the newest good backup of this server.", show_default=False)
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="With --server: as it was at this time.", show_default=False),
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the server's disks.")] = False,
+    as_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Build a new server.", show_default=False)
+    ] = None,
+    onto: Annotated[
+        str | None,
+        typer.Option(metavar="SERVER", help="With --in-place: onto this other server.", show_default=False),
+    ] = None,
+    volume: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this disk of the backup; may be given again.", show_default=False),
+    ] = None,
+    map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DISK=DISK", help="Send a disk of the backup to another disk.", show_default=False
+        ),
+    ] = None,
+    instant: Annotated[
+        bool, typer.Option("--instant", help="Usable at once; fills from the vault behind.")
+    ] = False,
+    no_power_on: Annotated[bool, typer.Option("--no-power-on", help="Leave the server stopped.")] = False,
+    no_safety_backup: Annotated[
+        bool, typer.Option("--no-safety-backup", help="Do not back up the present state first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show every check and every disk; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go ahead without asking.")] = False,
+) -> None:
+    """Bring data back: onto the server itself (--in-place) or as a new server (--as NAME).
+
+    An interrupted restore is continued by the same command.
+    """
+    from csbsctl.protection.preflight import RestoreRequest, check_restore
+    from csbsctl.protection.restore import earlier_try
+    from csbsctl.protection.restore import restore as carry_out
+
+    if in_place == (as_name is not None):
+        raise UsageError("say where to restore to", hint="either --in-place or --as NAME")
+    with session.site() as site:
+        request = RestoreRequest(
+            backup=_chosen(site, backup, server, as_of),
+            server=site.find_server(onto).id if onto else None,
+            name=as_name,
+            volumes=tuple(volume or ()),
+            mapping=_mapping(map or []),
+            instant=instant,
+            power_on=not no_power_on,
+            safety=not no_safety_backup,
+        )
+        if dry_run or not earlier_try(site, request):
+            _preflight(session, check_restore(site, request), request, dry_run=dry_run, yes=yes)
+        if dry_run:
+            return
+        restored = carry_out(site, request)
+    _tell(session, request, restored)
+
+
+def _chosen(site: Site, wanted: str | None, server: str | None, as_of: str | None) -> Backup:
+    from csbsctl.protection.restore import backup_as_of
+    from csbsctl.protection.status import find_backed_up_server
+
+    if wanted is not None:
+        if server or as_of:
+            raise UsageError("a backup was named: leave out --server and --as-of")
+        return site.vault.catalogue.find(wanted)
+    if server is None:
+        raise UsageError("name a backup, or a server with --server", hint="csbsctl backup list shows them")
+    return backup_as_of(
+        site, *find_backed_up_server(site, server), _instant(as_of) if as_of else site.clock.now()
+    )
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise UsageError(
+            f"--as-of: {text!r} is not a time", hint="write it like 2026-11-22T18:00:00Z"
+        ) from None
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs:
+        source, found, target = pair.partition("=")
+        if not (source and found and target):
+            raise UsageError(
+                f"--map {pair!r} is not DISK=DISK", hint="a disk of the backup, then one of the server"
+            )
+        mapping[source] = target
+    return mapping
+
+
+def _preflight(
+    session: Session, checked: Preflight, request: RestoreRequest, *, dry_run: bool, yes: bool
+) -> None:
+    """Show what would happen, refuse what is forbidden, and ask before anything is overwritten."""
+    plan = checked.plan
+    goal = f"server {plan.server.name}" if plan.server else f"a new server {plan.name}"
+    session.say(
+        f"Backup {plan.backup.name} of {plan.backup.server.name}, taken {format_instant(plan.backup.instant)}"
+    )
+    session.say(f"will be restored onto {goal}:")
+    for mapping in plan.mappings:
+        onto = f"-> {mapping.target.name}" if mapping.target else "-> new disk"
+        session.say(f"  {mapping.stored.name} ({format_size(mapping.stored.size)}) {onto}")
+    for disk in checked.left_alone:
+        session.say(f"  {disk.name} was attached since and is left alone")
+    for gone in checked.gone:
+        session.say(f"  {gone.name} is no longer attached and is not restored")
+    for note in checked.notes:
+        session.say(f"  {note}")
+    for refusal in checked.refusals:
+        session.say(f"  refused: {refusal.reason} ({refusal.code})")
+    if dry_run:
+        session.result(checked.to_json())
+    checked.insist()
+    if plan.server and not dry_run:
+        data = "its present data is backed up first" if request.safety else "its present data is lost"
+        session.out.confirm(
+            f"Server {plan.server.name} will be stopped and its disks overwritten; {data}.",
+            yes=yes,
+            expect=plan.server.name,
+        )
+
+
+def _tell(session: Session, request: RestoreRequest, restored: Restored) -> None:
+    session.result(
+        {
+            "server": restored.server,
+            "backup": request.backup.id,
+            "volumes": [volume.volume_id for volume in restored.volumes],
+            "safety_backup": restored.safety,
+            "job": restored.job,
+            "notes": list(restored.notes),
+        }
+    )
+    session.say(f"Server {restored.server['name']} is restored from {request.backup.name}.")
+    if restored.safety:
+        session.say(f"Its former state is backup {restored.safety}.")

@@ -1,0 +1,111 @@
+"""``run``: one pass over what is due, or one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from csbsctl.cli.command import command
+from csbsctl.cli.session import Session
+from csbsctl.diagnostics import did_you_mean
+from csbsctl.errors import NotFound, UsageError
+from csbsctl.units import parse_duration
+
+if TYPE_CHECKING:
+    from csbsctl.protection.runner import Runner, Summary
+    from csbsctl.protection.site import Site
+
+app = typer.Typer()
+
+SOME_FAILED = 3
+
+
+@command(
+    app,
+    examples=["csbsctl run", "csbsctl run --dry-run", "csbsctl run --watch --every 1m", "csbsctl run --json"],
+)
+def run(
+    session: Session,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Only this policy; may be given again.", show_default=False)
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until stopped.")] = False,
+    every: Annotated[str, typer.Option(help="How long to wait between passes with --watch.")] = "1m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is due; change nothing.")] = False,
+) -> None:
+    """Back up what is due, delete what expired, and finish or undo what was interrupted.
+
+    Run it from cron, a systemd timer or CI as often as you like: each slot is served once, however many run it at
+    once. Exits 3 when some servers failed.
+    """
+    from csbsctl.protection.runner import Runner
+
+    interval = _seconds(every)
+    with session.site(lines=True) as site:
+        runner = Runner(site, _known(site, policy))
+        if dry_run:
+            _preview(session, runner)
+            return
+        if watch:
+            runner.watch(interval, lambda summary: _tell(session, summary))
+        summary = runner.once()
+    _tell(session, summary)
+    if summary.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--every: {error}") from None
+
+
+def _known(site: Site, policies: list[str] | None) -> list[str] | None:
+    """Return the policies to run; refuse a name that is not in force rather than doing nothing for it."""
+    state = site.vault.control.head().stacks.get(site.stack)
+    in_force = list(state.live.get("policies", ())) if state else []
+    for name in policies or ():
+        if name not in in_force:
+            hint = (
+                did_you_mean(name, in_force)
+                or f"in force: {', '.join(in_force) or 'none; see csbsctl apply'}"
+            )
+            raise NotFound(
+                f"policy {name!r} is not in force in stack {site.stack}", hint=hint, code="CSBS.3000"
+            )
+    return policies
+
+
+def _preview(session: Session, runner: Runner) -> None:
+    _, turns = runner.preview()
+    for turn in turns:
+        session.out.event(
+            {
+                "event": "slot.due",
+                "server": turn.bound.server.name,
+                "policy": turn.bound.policy,
+                "slot": turn.slot,
+            }
+        )
+    session.out.table(
+        ("SERVER", "POLICY", "SLOT"),
+        [(t.bound.server.name, t.bound.policy, f"{t.slot:%Y-%m-%d %H:%M} UTC") for t in turns],
+        empty="Nothing is due.",
+    )
+
+
+def _tell(session: Session, summary: Summary) -> None:
+    session.out.event(summary.to_json())
+    for problem in summary.problems:
+        session.out.note(f"Warning: {problem}")
+    counts = (
+        (summary.succeeded, "backed up"),
+        (summary.failed, "failed"),
+        (summary.skipped, "skipped"),
+        (summary.missed, "missed"),
+        (summary.deleted, "deleted"),
+        (summary.recovered, "recovered"),
+    )
+    session.say(", ".join(f"{count} {what}" for count, what in counts if count) or "Nothing is due.")
