@@ -176,10 +176,10 @@ def _check_part(name: str, separator: str, value: str) -> None:
 def _check_whole(parts: dict[str, str]) -> None:
     frequency = parts.get("FREQ")
     if frequency not in _FREQUENCIES:
-        raise ValueError(f"FREQ must be one of {', '.join(_FREQUENCIES)}, not {frequency}")
+        raise ValueError(f"FREQ must be one of {', '.join(_FREQUENCIES)}, not {frequency!r}")
     interval = parts.get("INTERVAL", "1")
     if not interval.isdecimal() or not 1 <= int(interval) <= 1000:  # noqa: PLR2004
-        raise ValueError(f"INTERVAL must be a number from 1 to 1000, not {interval}")
+        raise ValueError(f"INTERVAL must be a number from 1 to 1000, not {interval!r}")
     if parts.get("WKST", "MO") not in _WEEKDAYS:
         raise ValueError(f"WKST must be one of {', '.join(_WEEKDAYS)}, not {parts['WKST']}")
     # What a rule leaves open, RFC 5545 takes from its start, which nobody sees here: it must be said.

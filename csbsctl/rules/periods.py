@@ -12,7 +12,7 @@ class CalendarRule:
     """One long-term rule; ``name`` is its key in a retention. Periods are numbers that ascend with time."""
 
     name: str
-    plural: str
+    noun: str
     period: Callable[[date], int]
     label: Callable[[date], str]
 
@@ -28,8 +28,8 @@ def _iso_week_label(day: date) -> str:
 
 
 CALENDAR_RULES = (
-    CalendarRule("daily", "days", date.toordinal, date.isoformat),
-    CalendarRule("weekly", "ISO weeks", _iso_week, _iso_week_label),
-    CalendarRule("monthly", "months", lambda day: day.year * 12 + day.month, lambda day: f"{day:%Y-%m}"),
-    CalendarRule("yearly", "years", lambda day: day.year, lambda day: f"{day:%Y}"),
+    CalendarRule("daily", "day", date.toordinal, date.isoformat),
+    CalendarRule("weekly", "ISO week", _iso_week, _iso_week_label),
+    CalendarRule("monthly", "month", lambda day: day.year * 12 + day.month, lambda day: f"{day:%Y-%m}"),
+    CalendarRule("yearly", "year", lambda day: day.year, lambda day: f"{day:%Y}"),
 )

@@ -198,11 +198,8 @@ def _standing(backup: Backup, now: datetime) -> Iterable[str]:
 
 def _untouchable(backup: Backup) -> bool:
     """Return whether a backup that expired earlier must stay for its own sake after all."""
-    return bool(backup.protected or backup.images) or backup.state in (
-        BackupState.WAITING_RESTORE,
-        BackupState.RESTORING,
-        *_LEAVING,
-    )
+    at_rest = backup.state in (BackupState.AVAILABLE, BackupState.ERROR)
+    return backup.protected or bool(backup.images) or not at_rest
 
 
 def _fate(backup: Backup, reasons: tuple[str, ...], *, offered: bool, holder: str | None, gone: str) -> Fate:
@@ -229,7 +226,9 @@ def _why_gone(retention: Retention, keep_last_good: int) -> str:
     if retention.days is not None:
         rules.append(f"{retention.days} days old or older")
     rules.extend(
-        f"not the newest of one of the last {places} {rule.plural}"
+        f"not the newest of the last {rule.noun}"
+        if places == 1
+        else f"not the newest of one of the last {places} {rule.noun}s"
         for rule in CALENDAR_RULES
         if (places := getattr(retention, rule.name)) is not None
     )

@@ -8,29 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csbsctl.model.backup import Backup, BackupState, Kind, ServerRef, Trigger, Verification
+from csbsctl.model.backup import BackupState, Trigger, Verification
 from csbsctl.model.policy import Policy, Retention, Schedule
 from csbsctl.rules.outlook import FOREVER, Outlook, Scenario
 from csbsctl.rules.retention import judge
 
 NOW = datetime(2026, 12, 20, 12, tzinfo=UTC)
-
-
-def backup(instant: datetime, number: int, **fields: object) -> Backup:
-    values = {
-        "id": f"b{number:04}",
-        "name": f"autobk_{number:04x}",
-        "server": ServerRef(id="s", name="web"),
-        "provider": "default",
-        "policy": "gold",
-        "trigger": Trigger.AUTO,
-        "state": BackupState.AVAILABLE,
-        "job": "j",
-        "kind": Kind.FULL,
-        "started_at": instant,
-        "taken_at": instant,
-    }
-    return Backup.model_validate(values | fields)
 
 
 retentions = st.builds(
@@ -65,13 +48,17 @@ histories = st.lists(st.tuples(st.integers(1, 60 * 24), facts), max_size=25, uni
 
 @settings(max_examples=60, deadline=None)
 @given(retentions, schedules, histories, st.integers(1, 3))
-def test_ends_agree_with_judging_after_every_slot_and_every_day(retention, schedule, history, keep_last_good):
+def test_ends_agree_with_judging_after_every_slot_and_every_day(
+    make_backup, retention, schedule, history, keep_last_good
+):
     end = NOW + timedelta(days=40)
     policy = Policy(schedule=schedule, retention=retention)
     outlook = Outlook(Scenario("gold", policy, NOW, keep_last_good), NOW, end)
-    existing = [backup(NOW - timedelta(hours=age), n, **facts) for n, (age, facts) in enumerate(history)]
+    existing = [
+        make_backup(NOW - timedelta(hours=age), f"b{n}", **facts) for n, (age, facts) in enumerate(history)
+    ]
     solved = outlook.existing_ends(existing)
-    slots = {slot: backup(slot, 1000 + n) for n, slot in enumerate(outlook.slots)}
+    slots = {slot: make_backup(slot, f"s{n}") for n, slot in enumerate(outlook.slots)}
     solved |= {b.id: e for b, e in zip(slots.values(), outlook.slot_ends, strict=True)}
     alive = list(existing)
     for moment in sorted({NOW, *slots, *(NOW + timedelta(days=n) for n in range(1, 40))}):
@@ -92,10 +79,10 @@ def test_ends_agree_with_judging_after_every_slot_and_every_day(retention, sched
 
 
 @pytest.mark.parametrize("policy", [None, "disabled"])
-def test_without_an_active_policy_nothing_is_taken_and_nothing_ends(policy):
+def test_without_an_active_policy_nothing_is_taken_and_nothing_ends(make_backup, policy):
     disabled = Policy(enabled=False, schedule=Schedule(at=("02:00",)), retention=Retention(count=1))
     outlook = Outlook(Scenario("gold", disabled if policy else None, NOW), NOW, NOW + timedelta(days=400))
-    ends = outlook.existing_ends([backup(NOW - timedelta(days=n), n) for n in range(1, 50)])
+    ends = outlook.existing_ends([make_backup(NOW - timedelta(days=n)) for n in range(1, 50)])
     assert outlook.slots == []
     assert outlook.slot_ends == []
     assert set(ends.values()) == {FOREVER}
