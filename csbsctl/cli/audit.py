@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from csbsctl.cli.command import command, group
 from csbsctl.cli.session import Session
 from csbsctl.errors import Damaged
+
+if TYPE_CHECKING:
+    from csbsctl.vault import Vault
 
 app = group("Who did what, and proof that the trail is whole.")
 
@@ -48,8 +51,7 @@ def verify(
     Whoever can write to the bucket can cut off a tail that no anchor covers: keep the heads that apply prints.
     """
     vault = session.vault()
-    document = vault.control.head()
-    problems = vault.audit.verify(anchor, anchors=document.audit_heads)
+    problems = vault.audit.verify(anchor, anchors=_anchors(vault))
     session.result({"whole": not problems, "problems": problems, "heads": vault.audit.heads()})
     for problem in problems:
         session.say(problem)
@@ -60,3 +62,12 @@ def verify(
             f"the audit trail has {len(problems)} problems", hint="see above what was changed or lost"
         )
     session.say("The audit trail is whole.")
+
+
+def _anchors(vault: Vault) -> dict[str, set[str]]:
+    """Return the heads of the trail that the control document recorded, by writer, as far back as it is kept."""
+    anchors: dict[str, set[str]] = {}
+    for document in vault.control.history():
+        for writer, head in document.audit_heads.items():
+            anchors.setdefault(writer, set()).add(head)
+    return anchors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from csbsctl.diagnostics import Diagnostic, did_you_mean
@@ -11,16 +12,41 @@ if TYPE_CHECKING:
     from csbsctl.cli.session import Session
     from csbsctl.provider import Provider
     from csbsctl.vault import Vault
+    from csbsctl.vault.key_sources import KeySource
 
 
 def open_configured_vault(session: Session, *, create: bool) -> Vault:
-    """Open the vault that the configuration names."""
-    from csbsctl.vault import open_vault
+    """Open the vault that the configuration names, or make it."""
+    from csbsctl.vault import StoreOptions, open_vault
 
     settings = session.configuration.vault
     return open_vault(
-        settings.url, base=session.configuration.root, clock=session.clock, create=create, actor=session.actor
+        settings.url,
+        base=session.configuration.root,
+        clock=session.clock,
+        create=create,
+        actor=session.actor,
+        options=StoreOptions(
+            endpoint_url=settings.endpoint_url,
+            region=settings.region,
+            profile=settings.profile,
+            path_style=settings.path_style,
+            ca_bundle=settings.ca_bundle,
+            verify_tls=settings.verify_tls,
+            coordination=settings.coordination,
+        ),
+        key=configured_key(session),
     )
+
+
+def configured_key(session: Session) -> KeySource | None:
+    """Return where the key of an encrypted vault comes from; None where the configuration names none."""
+    from csbsctl.vault.key_sources import KeySource
+
+    encryption = session.configuration.vault.encryption
+    if encryption is None:
+        return None
+    return KeySource(**encryption.model_dump(), base=session.configuration.root, environ=dict(os.environ))
 
 
 def open_configured_provider(session: Session, name: str) -> Provider:
