@@ -14,16 +14,17 @@ from csbsctl.engine.addresses import Canonical, look_up, split
 from csbsctl.engine.coverage import Coverage
 from csbsctl.engine.fates import fates
 from csbsctl.engine.histories import Histories
-from csbsctl.engine.judgement import Judgement, attribute_class
 from csbsctl.engine.reach import Bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.engine.upcoming import next_runs
 from csbsctl.model.control import StackState
 from csbsctl.model.plan import Change, ChangeClass, Consequence
 from csbsctl.model.policy import Policy
+from csbsctl.rules.classes import classify, worst
 from csbsctl.rules.comparison import compare
 from csbsctl.rules.outlook import Scenario
 
+Judgement = tuple[ChangeClass, str]
 Effect = tuple[Consequence | None, Judgement | None]
 
 Transition = tuple[str | None, str]
@@ -58,6 +59,11 @@ class Scene:
         """Return the reader of existing backups."""
         return Histories(self.situation.catalogue, self.state.former)
 
+    @cached_property
+    def coming(self) -> Mapping[str, Scenario]:
+        """Return every wanted policy as a scenario."""
+        return {name: self.scenario(name, new=True) for name in self.new_policies}
+
     def scenario(self, name: str | None, *, new: bool) -> Scenario:
         """Return a policy as it is live or (new) as it is wanted; without a policy where it does not exist."""
         policies, form = (self.new_policies, self.wanted) if new else (self.old_policies, self.state.live)
@@ -75,23 +81,40 @@ class Consequences:
 
     def judged(self, change: Change) -> Change:
         """Return the change with its class, why it has it, and what it leads to."""
-        judgements = list(attribute_class(change))
+        judgements = list(self._by_attributes(change))
         consequences: list[Consequence] = []
         for consequence, judgement in self._effects(change):
             if consequence:
                 consequences.append(consequence)
             if judgement:
                 judgements.append(judgement)
-        worst = max((cls for cls, _ in judgements), key=lambda cls: cls.rank, default=ChangeClass.NEUTRAL)
-        reasons = tuple(dict.fromkeys(reason for cls, reason in judgements if cls is worst))
+        change_class = worst([judged for judged, _ in judgements])
+        reasons = tuple(dict.fromkeys(reason for judged, reason in judgements if judged is change_class))
         return change.model_copy(
-            update={"change_class": worst, "consequences": tuple(consequences), "reasons": reasons}
+            update={"change_class": change_class, "consequences": tuple(consequences), "reasons": reasons}
         )
 
     @cached_property
     def touched(self) -> frozenset[ServerKey]:
         """Return every server whose rules change."""
         return frozenset(key for groups in self._shifted.values() for keys in groups.values() for key in keys)
+
+    def _by_attributes(self, change: Change) -> Iterator[Judgement]:
+        """Yield what the table says; where a binding only names servers, what becomes of those is known better."""
+        kind, name = split(change.address)
+        named = kind == "binding" and not any(
+            "match" in (form or {}) for form in (change.before, change.after)
+        )
+        spared = named and not self._coverage.loses(name)
+        for judgement in classify(change.address, change.before, change.after).judgements:
+            if spared and judgement.rule in {
+                "binding.removed",
+                "binding.servers",
+                "binding.exclude",
+                "binding.provider",
+            }:
+                continue
+            yield judgement.change_class, judgement.reason
 
     def _effects(self, change: Change) -> Iterator[Effect]:
         kind, name = split(change.address)

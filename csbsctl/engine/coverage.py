@@ -46,6 +46,10 @@ class Coverage:
         for (old, new), moved in self._moves(arrivals).items():
             yield self._move(old, new, moved), None
 
+    def loses(self, binding: str) -> bool:
+        """Tell whether a changed binding leaves a server without a policy."""
+        return any(key not in self._after for key in self._old.get(binding, ()))
+
     def frozen(self, policy: str, *, removed: bool) -> Iterator[Effect]:
         """Yield what removing or disabling a policy does to the backups made by it."""
         keys = [key for key, bond in self._before.items() if bond.policy == policy]

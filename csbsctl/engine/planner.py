@@ -12,6 +12,7 @@ from functools import cached_property
 
 from csbsctl.engine.addresses import Canonical, differing, look_up
 from csbsctl.engine.adoption import Adoption, adopt_objects
+from csbsctl.engine.capacity import quota_line, usage_line
 from csbsctl.engine.consequences import Consequences, Scene
 from csbsctl.engine.desired import Desired
 from csbsctl.engine.digests import fingerprint
@@ -79,11 +80,23 @@ class Planner:
         state = move(adoption.state, moves)
         desired = wish.only(tuple(targets), state.live) if targets else wish
         reach = resolve(desired, state, self.situation, adoption.others)
-        changes, touched = self._changes(desired, state, reach, moves, adoption)
+        scene = Scene(
+            situation=self.situation,
+            state=state,
+            wanted=desired.canonical,
+            before=reach.before,
+            after=reach.after,
+            days=self.days,
+        )
+        changes, touched = self._changes(desired, scene, reach, moves, adoption)
+        if changes:
+            quota = quota_line(self.situation, reach.after, scene.coming, scene.histories)
+        else:
+            quota = usage_line(self.situation)
         rails = [look_up(form, "guardrails") for form in (state.live, desired.canonical)]
         verdicts = judge(changes, [rail for rail in rails if rail])
         return Proposal(
-            plan=self._plan(desired, state, reach, changes, verdicts),
+            plan=self._plan(desired, state, reach, changes, verdicts, quota),
             wish=wish,
             desired=desired,
             situation=self.situation,
@@ -100,24 +113,16 @@ class Planner:
     def _changes(
         self,
         desired: Desired,
-        state: StackState,
+        scene: Scene,
         reach: Reach,
         moves: Mapping[str, str],
         adoption: Adoption,
     ) -> tuple[tuple[Change, ...], frozenset[ServerKey]]:
-        differences = list(differing(state.live, desired.canonical))
+        differences = list(differing(scene.state.live, desired.canonical))
         origins = {**{new: old for old, new in moves.items()}, **adoption.origins}
         changes: list[Change] = []
         touched: frozenset[ServerKey] = frozenset()
         if differences:
-            scene = Scene(
-                situation=self.situation,
-                state=state,
-                wanted=desired.canonical,
-                before=reach.before,
-                after=reach.after,
-                days=self.days,
-            )
             consequences = Consequences(scene)
             changes = [_change(*item, origins, adoption) for item in differences]
             changes = [consequences.judged(change) for change in changes]
@@ -126,13 +131,14 @@ class Planner:
         changes += [_relocated(a, desired, origins, adoption) for a in origins if a not in changed]
         return tuple(redact(change, desired.sensitive) for change in _dangerous_first(changes)), touched
 
-    def _plan(
+    def _plan(  # noqa: PLR0917
         self,
         desired: Desired,
         state: StackState,
         reach: Reach,
         changes: tuple[Change, ...],
         verdicts: tuple[Verdict, ...],
+        quota: str | None,
     ) -> Plan:
         document = self.situation.document
         drift = tuple(redact(change, desired.sensitive) for change in drift_of(state))
@@ -144,7 +150,7 @@ class Planner:
             drift=drift,
             findings=reach.findings,
             protected=_protected(reach, self.situation),
-            quota=_quota_line(self.situation),
+            quota=quota,
             notes=tuple(_notes(self.situation, verdicts)),
             created_at=self.situation.now,
             commit=desired.commit,
@@ -193,15 +199,6 @@ def _protected(reach: Reach, situation: Situation) -> Protected:
     )
     before, after = (len(bonds.keys() | reach.others) for bonds in (reach.before, reach.after))
     return Protected(before=before, after=after, servers=everything)
-
-
-def _quota_line(situation: Situation) -> str | None:
-    parts = [
-        f"{quota.backups_used} of {quota.backups} backups{f' at {name}' if len(situation.quotas) > 1 else ''}"
-        for name, quota in situation.quotas.items()
-        if quota.backups is not None
-    ]
-    return f"Quota: {', '.join(parts)}." if parts else None
 
 
 def _notes(situation: Situation, verdicts: tuple[Verdict, ...]) -> Iterable[str]:

@@ -11,6 +11,7 @@ from csbsctl.engine.succession import fresh
 from csbsctl.model.backup import Backup
 from csbsctl.model.control import ControlDocument, StackState
 from csbsctl.model.server import Server
+from csbsctl.model.slots import SlotLog
 from csbsctl.provider import Quota
 
 Inventory = Mapping[str, Sequence[Server]]
@@ -31,6 +32,10 @@ class BackupReader(Protocol):
         """Return a server's backups, oldest first."""
         ...
 
+    def slots(self, provider: str, server: str) -> Mapping[str, SlotLog]:
+        """Return what became of the slots of each policy on a server, by the policy's name."""
+        ...
+
 
 class NoBackups:
     """The catalogue of a vault that does not exist yet."""
@@ -43,6 +48,11 @@ class NoBackups:
         """Return nothing."""
         del provider, server
         return ()
+
+    def slots(self, provider: str, server: str) -> Mapping[str, SlotLog]:
+        """Return nothing."""
+        del provider, server
+        return {}
 
 
 @dataclass(frozen=True)

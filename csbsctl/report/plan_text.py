@@ -46,6 +46,7 @@ DEFAULTS = {
     "schedule.spread": "0s",
     "consistency": "crash",
     "instant_restore": False,
+    "retention.permanent": False,
     "provider": "default",
     "rebind": False,
     "image_backed_root": "refuse",

@@ -1,0 +1,102 @@
+"""Backups that are not what the catalogue promises: failed, damaged, missing in the cloud, frozen, on foreign chains."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from csbsctl.engine.drift.evidence import Scene, finding
+from csbsctl.engine.situation import ServerKey
+from csbsctl.model.backup import Backup, BackupState, Trigger, Verification
+from csbsctl.model.plan import Finding, FindingClass
+from csbsctl.provider import MarkedKind
+
+
+def backup_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield backups in error since the last good one, damaged ones, missing ones, and those nothing prunes any more."""
+    stored = {
+        provider: {marked.ref for marked in found if marked.kind is MarkedKind.BACKUP}
+        for provider, found in scene.evidence.marked.items()
+    }
+    for key, backups in scene.backups.items():
+        yield from _failed(scene, key, backups)
+        for backup in backups:
+            if backup.verification is Verification.FAILED:
+                yield finding(
+                    FindingClass.BACKUP,
+                    "error",
+                    f"backup.{backup.name}@{backup.server.name}",
+                    f"backup {backup.name} ({backup.id}) of {backup.server.name} failed verification",
+                    since=backup.verified_at,
+                    hint="take a new one; a clean verify clears it",
+                )
+            elif key[0] in stored and backup.state is BackupState.AVAILABLE:
+                yield from _missing(backup, stored[key[0]])
+        yield from _frozen(scene, key, backups)
+
+
+def chain_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield backups whose data depends on something that is no backup of ours."""
+    for backups in scene.backups.values():
+        known = {volume.ref for backup in backups for volume in backup.volumes}
+        for backup in backups:
+            foreign = [v for v in backup.volumes if v.parent is not None and v.parent not in known]
+            if foreign and backup.state is not BackupState.ERROR:
+                yield finding(
+                    FindingClass.CHAIN,
+                    "warning",
+                    f"backup.{backup.name}@{backup.server.name}",
+                    f"disk {foreign[0].name} of backup {backup.name} ({backup.id}) depends on {foreign[0].parent}, "
+                    "which is no backup of this vault",
+                    since=backup.instant,
+                    hint=f"start a chain of our own: csbsctl backup create {backup.server.name} --full",
+                )
+
+
+def _failed(scene: Scene, key: ServerKey, backups: Sequence[Backup]) -> Iterator[Finding]:
+    good = max((b.instant for b in backups if b.good), default=None)
+    failed = [b for b in backups if b.state is BackupState.ERROR and (good is None or b.instant > good)]
+    if failed:
+        newest = failed[-1]
+        why = f": {newest.error['message']}" if newest.error and newest.error.get("message") else ""
+        yield finding(
+            FindingClass.BACKUP,
+            "error",
+            f"server.{scene.name(key)}",
+            f"backups of {scene.name(key)} ({key[1]}) fail{why}",
+            since=failed[0].instant,
+            hint=f"csbsctl job show {newest.job}",
+        )
+
+
+def _missing(backup: Backup, stored: set[str]) -> Iterator[Finding]:
+    gone = [volume for volume in backup.volumes if volume.ref not in stored]
+    if gone:
+        yield finding(
+            FindingClass.BACKUP,
+            "error",
+            f"backup.{backup.name}@{backup.server.name}",
+            f"backup {backup.name} ({backup.id}) of {backup.server.name} is missing in the cloud: disk {gone[0].name}",
+            hint="it cannot be restored; csbsctl backup delete takes it off the list",
+        )
+
+
+def _frozen(scene: Scene, key: ServerKey, backups: Sequence[Backup]) -> Iterator[Finding]:
+    """Yield what a policy of this stack left behind on a server that is not bound to it any more."""
+    bond = scene.all_bonds.get(key)
+    counts: dict[str, int] = defaultdict(int)
+    for backup in backups:
+        ours = backup.trigger is Trigger.AUTO and backup.stack in (None, scene.stack)
+        if ours and backup.policy and (bond is None or bond.policy != backup.policy):
+            counts[backup.policy] += 1
+    for policy, count in sorted(counts.items()):
+        why = (
+            "policy and server are no longer bound" if policy in scene.policies else "the policy was removed"
+        )
+        yield finding(
+            FindingClass.BACKUP,
+            "note",
+            f"server.{scene.name(key)}",
+            f"{count} backup{'' if count == 1 else 's'} of policy {policy} on {scene.name(key)} never expire: {why}",
+            hint=f"csbsctl backup delete --server {scene.name(key)} --policy {policy} --older-than 30d",
+        )

@@ -1,0 +1,79 @@
+"""Puts the detectors of all classes of findings together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from csbsctl.diagnostics import did_you_mean
+from csbsctl.engine.desired import Desired
+from csbsctl.engine.drift.backups import backup_findings, chain_findings
+from csbsctl.engine.drift.configuration import config_findings
+from csbsctl.engine.drift.evidence import Evidence, Scene
+from csbsctl.engine.drift.leftovers import orphan_findings, quota_findings
+from csbsctl.engine.drift.servers import binding_findings, objective_findings, unprotected_findings
+from csbsctl.engine.drift.slots import missed_findings
+from csbsctl.engine.situation import Situation
+from csbsctl.errors import UsageError
+from csbsctl.model.plan import Finding, FindingClass
+
+_DETECTORS: Mapping[FindingClass, Callable[[Scene], Iterator[Finding]]] = {
+    FindingClass.CONFIG: config_findings,
+    FindingClass.UNPROTECTED: unprotected_findings,
+    FindingClass.BINDING: binding_findings,
+    FindingClass.MISSED: missed_findings,
+    FindingClass.OBJECTIVE: objective_findings,
+    FindingClass.BACKUP: backup_findings,
+    FindingClass.CHAIN: chain_findings,
+    FindingClass.ORPHAN: orphan_findings,
+    FindingClass.QUOTA: quota_findings,
+}
+_SEVERITIES = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """What was found, the worst first."""
+
+    stack: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 2 when something was found, else 0."""
+        return 2 if self.findings else 0
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """Return how many findings each class has; classes without any are left out."""
+        return dict(Counter(finding.finding_class.value for finding in self.findings))
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Finds drift in one situation."""
+
+    situation: Situation
+    evidence: Evidence
+
+    def detect(self, desired: Desired, *, only: Collection[str] = ()) -> DriftReport:
+        """Return every finding about a stack, or those of some classes.
+
+        Raises:
+            UsageError: a class does not exist.
+        """
+        classes = _chosen(only)
+        scene = Scene(desired.stack, desired, self.situation, self.evidence)
+        found = [finding for chosen in classes for finding in _DETECTORS[chosen](scene)]
+        found.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
+        return DriftReport(desired.stack, tuple(found))
+
+
+def _chosen(only: Collection[str]) -> list[FindingClass]:
+    known = [finding_class.value for finding_class in FindingClass]
+    for name in only:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"classes are {', '.join(known)}"
+            raise UsageError(f"{name!r} is not a class of findings", hint=hint)
+    return [finding_class for finding_class in FindingClass if not only or finding_class.value in only]

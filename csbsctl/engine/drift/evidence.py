@@ -1,0 +1,92 @@
+"""What drift is looked for in, besides the situation: jobs, and what in the clouds carries our marker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from csbsctl.engine.desired import Desired
+from csbsctl.engine.histories import Histories
+from csbsctl.engine.reach import Bond, Bonds, Reach, live_bonds
+from csbsctl.engine.situation import ServerKey, Situation
+from csbsctl.model.backup import Backup
+from csbsctl.model.control import StackState
+from csbsctl.model.job import Job
+from csbsctl.model.plan import Finding, FindingClass
+from csbsctl.model.policy import Policy
+from csbsctl.provider import Marked
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was gathered. ``marked`` is what each cloud has of this vault; a cloud left out is not checked."""
+
+    jobs: Sequence[Job] = ()
+    marked: Mapping[str, Sequence[Marked]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything the detectors of findings look at; worked out once, when first asked for."""
+
+    stack: str
+    desired: Desired | None
+    situation: Situation
+    evidence: Evidence
+    reach: Reach | None = None
+
+    @cached_property
+    def state(self) -> StackState:
+        """Return this stack's part of the control document."""
+        return self.situation.state(self.stack)
+
+    @cached_property
+    def bonds(self) -> Bonds:
+        """Return whom this stack's live bindings reach."""
+        return live_bonds(self.stack, self.state, self.situation)
+
+    @cached_property
+    def all_bonds(self) -> Mapping[ServerKey, Bond]:
+        """Return whom the live bindings of all stacks reach."""
+        bonds = dict(self.bonds)
+        for name, state in self.situation.document.stacks.items():
+            if name != self.stack:
+                bonds.update(live_bonds(name, state, self.situation))
+        return bonds
+
+    @cached_property
+    def policies(self) -> Mapping[str, Policy]:
+        """Return this stack's live policies, typed."""
+        return {
+            name: Policy.model_validate(value) for name, value in self.state.live.get("policies", {}).items()
+        }
+
+    @cached_property
+    def histories(self) -> Histories:
+        """Return the reader of backups."""
+        return Histories(self.situation.catalogue, self.state.former)
+
+    @cached_property
+    def backups(self) -> Mapping[ServerKey, tuple[Backup, ...]]:
+        """Return the backups of every server that ever had one; many are read at a time."""
+        keys = list(self.situation.catalogue.servers())
+        self.histories.fetch(keys)
+        return {key: self.histories.of(key) for key in keys}
+
+    def name(self, key: ServerKey) -> str:
+        """Return what a server is called: now, or when it was last backed up."""
+        server = self.situation.servers().get(key)
+        if server:
+            return server.name
+        backups = self.backups.get(key)
+        return backups[-1].server.name if backups else key[1]
+
+
+def finding(
+    finding_class: FindingClass, severity: str, address: str, message: str, **more: object
+) -> Finding:
+    """Return a finding; ``since`` and ``hint`` by keyword."""
+    return Finding.model_validate(
+        {"finding_class": finding_class, "severity": severity, "address": address, "message": message, **more}
+    )

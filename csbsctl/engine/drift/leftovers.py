@@ -1,0 +1,91 @@
+"""What was left behind in the clouds, and how close they are to their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from csbsctl.engine.drift.evidence import Scene, finding
+from csbsctl.model.job import JobState
+from csbsctl.model.plan import Finding, FindingClass
+from csbsctl.provider import Marked, MarkedKind
+from csbsctl.units import format_size
+
+_GRACE = timedelta(minutes=10)
+"""A thing this young may belong to a job that began after the jobs were listed."""
+
+_NEARLY = 0.9
+"""From this share of a quota on it is worth a word."""
+
+
+def orphan_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield snapshots, volumes and backups that carry our marker and that neither a job nor a backup needs."""
+    states = {job.id: job.state for job in scene.evidence.jobs}
+    named = _named(scene)
+    for provider, found in scene.evidence.marked.items():
+        for marked in found:
+            if marked.ref in named or states.get(marked.marker.job) is JobState.RUNNING:
+                continue
+            young = marked.created_at is not None and scene.situation.now - marked.created_at < _GRACE
+            if young or not _left_behind(marked, states.get(marked.marker.job)):
+                continue
+            yield finding(
+                FindingClass.ORPHAN,
+                "warning",
+                f"{marked.kind.value}.{marked.ref}",
+                f"{marked.kind.value} {marked.ref} in provider {provider} was left behind by job {marked.marker.job}",
+                since=marked.created_at,
+                hint="the next `csbsctl run` removes it",
+            )
+
+
+def quota_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield the limits of clouds that are reached, or nearly so."""
+    for provider, quota in scene.situation.quotas.items():
+        limits = (
+            ("backups", quota.backups_used, quota.backups, str),
+            ("bytes of backups", quota.size_used, quota.size, format_size),
+        )
+        for what, used, limit, spell in limits:
+            if limit is None or used < limit * _NEARLY:
+                continue
+            full = used >= limit
+            # The figure itself would change with every run and make a new alert of an old finding.
+            share = "all" if full else f"more than {_NEARLY:.0%}"
+            yield finding(
+                FindingClass.QUOTA,
+                "error" if full else "warning",
+                f"provider.{provider}",
+                f"{share} of the quota of {spell(limit)} {what if what == 'backups' else 'of backups'} is used",
+                hint="raise the quota, shorten retention, or delete backups",
+            )
+
+
+def _left_behind(marked: Marked, state: JobState | None) -> bool:
+    """Tell whether nobody wants a thing: restored servers, volumes and images are results, unless their job failed."""
+    if marked.kind in (MarkedKind.SNAPSHOT, MarkedKind.BACKUP):
+        return True
+    return marked.kind is MarkedKind.VOLUME and state is JobState.FAILED
+
+
+def _named(scene: Scene) -> set[str]:
+    """Return every reference that a backup in the catalogue holds, in its own fields or the provider's."""
+    named: set[str] = set()
+    for backups in scene.backups.values():
+        for backup in backups:
+            for volume in backup.volumes:
+                named.add(volume.ref)
+                named.update(_texts(volume.extra))
+    return named
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,108 @@
+"""Servers that are not protected as they should be: in no policy, gone, renamed, newly matched, recovery point too old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from csbsctl.clock import format_instant
+from csbsctl.engine.addresses import same
+from csbsctl.engine.drift.evidence import Scene, finding
+from csbsctl.engine.reach import Bond, resolve
+from csbsctl.engine.situation import ServerKey
+from csbsctl.model.declared import Objective
+from csbsctl.model.plan import Finding, FindingClass
+from csbsctl.model.server import Server
+from csbsctl.rules.matching import matches
+from csbsctl.units import format_duration
+
+
+def unprotected_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield the servers that an objective requires to be protected and that are in no policy of any stack."""
+    for name, objective in _objectives(scene):
+        if objective.protected != "required":
+            continue
+        for key, server in scene.situation.servers().items():
+            if key not in scene.all_bonds and matches(objective.match, server):
+                yield finding(
+                    FindingClass.UNPROTECTED,
+                    "error",
+                    f"server.{server.name}",
+                    f"server {server.name} ({server.id}) is in no policy; objective {name} requires protection",
+                    since=server.created_at,
+                    hint="bind it, or narrow the objective",
+                )
+
+
+def binding_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield what happened to bound servers since the last apply."""
+    if scene.situation.inventory is None:
+        return
+    live = scene.state.live
+    if scene.desired is not None and same(scene.desired.canonical["bindings"], live.get("bindings", {})):
+        reach = resolve(scene.desired, scene.state, scene.situation, {})
+        yield from (found for found in reach.findings if found.severity != "note")
+    known = {(name, server) for name, members in scene.state.members.items() for server in members}
+    servers = scene.situation.servers()
+    for key, bond in scene.bonds.items():
+        if bond.binding in scene.state.members and (bond.binding, key[1]) not in known:
+            yield finding(
+                FindingClass.BINDING,
+                "note",
+                f"binding.{bond.binding}",
+                f"server {bond.name} ({key[1]}) newly fits its rule and is protected by policy {bond.policy}",
+                since=servers[key].created_at if key in servers else None,
+                hint="nothing to do; the next apply records it",
+            )
+
+
+def objective_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield the servers whose newest good backup is older than an objective allows."""
+    for name, objective in _objectives(scene):
+        if objective.rpo is None:
+            continue
+        for key, server in scene.situation.servers().items():
+            if not matches(objective.match, server):
+                continue
+            newest = max((b.instant for b in scene.backups.get(key, ()) if b.good), default=None)
+            due_from = newest or _obliged_since(scene, name, key, server)
+            if due_from is None or scene.situation.now - due_from <= objective.rpo:
+                continue
+            state = f"is from {format_instant(newest)}" if newest else "does not exist"
+            yield finding(
+                FindingClass.OBJECTIVE,
+                "error",
+                f"server.{server.name}",
+                f"the newest good backup of {server.name} ({server.id}) {state}; "
+                f"objective {name} allows {format_duration(objective.rpo)}",
+                since=due_from + objective.rpo,
+                hint=f"csbsctl backup create {server.name}",
+            )
+
+
+def bound_since(scene: Scene, key: ServerKey, bond: Bond) -> datetime | None:
+    """Return since when a server is owed its policy's slots."""
+    since = scene.state.since
+    server = scene.situation.servers().get(key)
+    instants = [
+        since.get(f"policy.{bond.policy}"),
+        since.get(f"binding.{bond.binding}"),
+        since.get(f"binding.{bond.binding}/{key[1]}"),
+        server.created_at if server else None,
+    ]
+    return max((instant for instant in instants if instant), default=None)
+
+
+def _obliged_since(scene: Scene, objective: str, key: ServerKey, server: Server) -> datetime | None:
+    bond = scene.bonds.get(key)
+    instants = (
+        scene.state.since.get(f"objective.{objective}"),
+        server.created_at,
+        bound_since(scene, key, bond) if bond else None,
+    )
+    return max((instant for instant in instants if instant), default=None)
+
+
+def _objectives(scene: Scene) -> Iterator[tuple[str, Objective]]:
+    for name, value in scene.state.live.get("objectives", {}).items():
+        yield name, Objective.model_validate(value)

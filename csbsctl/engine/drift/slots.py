@@ -1,0 +1,77 @@
+"""Slots that passed without a backup: the newest one of each server whose time to start is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from csbsctl.clock import format_instant
+from csbsctl.engine.drift.evidence import Scene, finding
+from csbsctl.engine.drift.servers import bound_since
+from csbsctl.engine.reach import Bond
+from csbsctl.engine.situation import ServerKey
+from csbsctl.model.backup import Backup
+from csbsctl.model.plan import Finding, FindingClass
+from csbsctl.rules.schedule import Timetable, delay
+
+
+def missed_findings(scene: Scene) -> Iterator[Finding]:
+    """Yield the servers whose newest closed slot gave no backup, good or bad, and was not passed over as busy."""
+    newest = _NewestSlots(scene)
+    for key, bond in scene.bonds.items():
+        slot = newest.closed(key, bond)
+        since = bound_since(scene, key, bond)
+        if slot is None or since is None or slot <= since:
+            continue
+        backups = scene.backups.get(key, ())
+        if _served(backups, bond.policy, slot) or _passed_over(scene, key, bond.policy, slot):
+            continue
+        yield finding(
+            FindingClass.MISSED,
+            "warning",
+            f"server.{bond.name}",
+            f"the slot of {format_instant(slot)} of policy {bond.policy} gave no backup of {bond.name} ({key[1]})",
+            since=slot,
+            hint="is `csbsctl run` being started on schedule? `csbsctl export systemd` writes a timer",
+        )
+
+
+class _NewestSlots:
+    """Finds, policy by policy, the newest slot that can no longer be started."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._timetables: dict[str, Timetable] = {}
+        self._known: dict[tuple[str, timedelta], datetime | None] = {}
+
+    def closed(self, key: ServerKey, bond: Bond) -> datetime | None:
+        policy = self._scene.policies.get(bond.policy)
+        if policy is None or not policy.enabled:
+            return None
+        lag = policy.schedule.start_within + delay(policy.schedule, key[1])
+        if (bond.policy, lag) not in self._known:
+            now = self._scene.situation.now
+            if bond.policy not in self._timetables:
+                anchor = self._scene.state.anchors.get(bond.policy, now)
+                self._timetables[bond.policy] = Timetable(policy.schedule, anchor)
+            # A slot may still be started at the very end of its time.
+            until = now - lag - timedelta(microseconds=1)
+            self._known[bond.policy, lag] = self._timetables[bond.policy].last(until)
+        return self._known[bond.policy, lag]
+
+
+def _served(backups: Sequence[Backup], policy: str, slot: datetime) -> bool:
+    """Tell whether a slot gave a backup, or fell while another was being made (it is then skipped, not missed)."""
+    return any(
+        (b.policy == policy and b.slot is not None and b.slot >= slot)
+        or (b.started_at <= slot and (b.finished_at is None or b.finished_at > slot))
+        for b in backups
+    )
+
+
+def _passed_over(scene: Scene, key: ServerKey, policy: str, slot: datetime) -> bool:
+    """Tell whether a runner dealt with the slot in some other way than finding it too late."""
+    log = scene.situation.catalogue.slots(*key).get(policy)
+    if log is None or log.last is None or log.last < slot:
+        return False
+    return slot not in log.missed
