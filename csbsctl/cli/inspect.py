@@ -88,10 +88,10 @@ def _show_live(session: Session, state: StackState, address: str | None) -> None
 
         raise NotFound(f"{address} is not in force", hint=did_you_mean(address or "", addresses(state.live)))
     session.result(value)
-    session.say(_as_yaml(value))
+    session.say(as_yaml(value))
 
 
-def _as_yaml(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """Return a value as YAML that can be pasted into a configuration: times of day stay quoted."""
     import yaml
 

@@ -224,6 +224,12 @@ class Session:
             finally:
                 site.vault.audit.flush()
 
+    def reading_site(self) -> Site:
+        """Return where things are looked up; nothing is reported and nothing runs long."""
+        from csbsctl.protection.site import Site
+
+        return Site(self.vault(), self.providers, self.clock, self.stack, self.actor)
+
     # -- CommandContext, for the commands that providers bring -----------------------------------------------------
 
     @property

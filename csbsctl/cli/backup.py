@@ -1,0 +1,310 @@
+"""``backup``: one-off backups, and the care of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from csbsctl.cli.command import command, group
+from csbsctl.cli.run import SOME_FAILED
+from csbsctl.cli.session import Session
+from csbsctl.errors import Damaged, UsageError
+from csbsctl.units import format_size, parse_duration
+
+if TYPE_CHECKING:
+    from csbsctl.model.backup import Backup
+    from csbsctl.protection.byhand import Outcome
+    from csbsctl.protection.site import Site
+
+app = group("Make one-off backups; list, verify, protect and delete backups.")
+
+Ids = Annotated[
+    list[str], typer.Argument(help="IDs or names of backups; NAME@SERVER where a name fits several.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go ahead without asking.")]
+
+
+@command(
+    app,
+    examples=[
+        "csbsctl backup create web-01",
+        "csbsctl backup create web-01 db-01 --name before-upgrade --full",
+    ],
+)
+def create(
+    session: Session,
+    servers: Annotated[list[str], typer.Argument(metavar="SERVER...", help="Names or IDs.")],
+    full: Annotated[bool, typer.Option("--full", help="Take everything, not only what changed.")] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of manualbk_xxxx; several servers get -0001, -0002 ...", show_default=False
+        ),
+    ] = None,
+    description: Annotated[str, typer.Option(help="A note on the backup.", show_default=False)] = "",
+) -> None:
+    """Back up servers now, whatever their policies say. Such backups stay until somebody deletes them."""
+    from csbsctl.protection.byhand import create_backups
+
+    session.vault(create=True)
+    with session.site() as site:
+        chosen = [site.find_server(server) for server in servers]
+        outcome = create_backups(site, chosen, name=name, full=full, description=description)
+    report_outcome(session, outcome)
+
+
+@command(
+    app,
+    "list",
+    examples=["csbsctl backup list", "csbsctl backup list --server web-01 --json | jq '.[-1].id'"],
+)
+def list_(
+    session: Session,
+    server: Annotated[str | None, typer.Option(help="Only of this server.", show_default=False)] = None,
+    policy: Annotated[str | None, typer.Option(help="Only of this policy.", show_default=False)] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also those that expired and only hold data for others.")
+    ] = False,
+) -> None:
+    """List backups, oldest first."""
+    from csbsctl.protection.status import backup_views
+
+    views = backup_views(session.reading_site(), server=server, policy=policy, hidden=all_)
+    session.result(views)
+    session.out.table(
+        ("ID", "NAME", "SERVER", "POLICY", "STATE", "KIND", "STARTED", "SIZE", "STORED", "EXPIRES"),
+        [
+            (
+                v["id"][:8],
+                v["name"],
+                v["server"]["name"],
+                v["policy"],
+                _state(v),
+                v["kind"],
+                v["started_at"][:16].replace("T", " "),
+                format_size(v["size"]),
+                format_size(v["stored"]),
+                (v["expires_at"] or "-")[:10],
+            )
+            for v in views
+        ],
+        empty="There are no backups yet." if not (server or policy) else "No backup fits.",
+    )
+
+
+@command(app, examples=["csbsctl backup show autobk_3f9a@web-01"])
+def show(session: Session, backup: Annotated[str, typer.Argument(help="ID or name; NAME@SERVER.")]) -> None:
+    """Show a backup: what it holds, how consistent it is and with what evidence."""
+    from csbsctl.protection.status import backup_view
+
+    site = session.reading_site()
+    found = site.vault.catalogue.find(backup)
+    view = backup_view(site, found)
+    session.result(view)
+    for key, value in view.items():
+        if key != "volumes" and value not in (None, "", [], {}):
+            session.say(f"{key:<16} {_plain(value)}")
+    for disk in view["volumes"]:
+        boot = ", system disk" if disk["bootable"] else ""
+        session.say(f"disk             {disk['name']}: {format_size(disk['size'])}{boot}")
+
+
+@command(
+    app,
+    examples=[
+        "csbsctl backup delete autobk_3f9a@web-01",
+        "csbsctl backup delete --server db-07 --policy legacy --older-than 90d",
+    ],
+)
+def delete(
+    session: Session,
+    backups: Annotated[list[str] | None, typer.Argument(metavar="[BACKUP]...", show_default=False)] = None,
+    server: Annotated[
+        str | None, typer.Option(help="All backups of this server that fit.", show_default=False)
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="With --server: only of this policy.", show_default=False)
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="With --server: only older ones: 90d, 12h.", show_default=False),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Delete backups and their data. One that others build on is hidden until nothing needs it."""
+    from csbsctl.protection.byhand import delete_backups, deletion_refusal, leaves_none_good
+
+    with session.site() as site:
+        chosen = _chosen(site, backups or [], server, policy, older_than)
+        if not chosen:
+            session.result({"deleted": [], "hidden": []})
+            session.say("No backup fits; nothing to delete.")
+            return
+        for backup in chosen:
+            if refusal := deletion_refusal(backup):
+                raise refusal
+        _ask(session, chosen, leaves_none_good(site, chosen), yes=yes)
+        result = delete_backups(site, chosen)
+    session.result({"deleted": [b.id for b in result.deleted], "hidden": [b.id for b in result.hidden]})
+    session.say(
+        f"{len(result.deleted)} deleted" + (f", {len(result.hidden)} hidden" if result.hidden else "") + "."
+    )
+
+
+@command(
+    app,
+    examples=[
+        "csbsctl backup verify autobk_3f9a@web-01",
+        "csbsctl backup verify --all",
+        "csbsctl backup verify --all --quick",
+    ],
+)
+def verify(
+    session: Session,
+    backups: Annotated[list[str] | None, typer.Argument(metavar="[BACKUP]...", show_default=False)] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every backup, those that failed before included.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Indexes and presence only.")] = False,
+    sample: Annotated[
+        float | None,
+        typer.Option(help="A random share of the data: 0.1 is a tenth.", min=0, max=1, show_default=False),
+    ] = None,
+) -> None:
+    """Read backups back and check every byte; exits 1 on damage, and damaged ones are never offered as good."""
+    from csbsctl.model.backup import BackupState
+    from csbsctl.protection.byhand import verify_backups
+    from csbsctl.provider import Depth
+
+    if bool(backups) == all_:
+        raise UsageError("name backups, or say --all")
+    depth = Depth.QUICK if quick else Depth.SAMPLE if sample is not None else Depth.FULL
+    with session.site() as site:
+        catalogue = site.vault.catalogue
+        chosen = list(catalogue.all()) if all_ else [catalogue.find(name) for name in backups or ()]
+        whole = [backup for backup in chosen if backup.state is BackupState.AVAILABLE]
+        ended = verify_backups(site, whole, depth, sample or 0.1)
+    bad = []
+    rows = []
+    for end in ended:
+        problems = _problems(end)
+        bad += [end.item.name] if problems else []
+        rows.append({"id": end.item.id, "name": end.item.name, "sound": not problems, "problems": problems})
+        for problem in problems:
+            session.say(f"{end.item.name} of {end.item.server.name}: {problem}")
+    session.result({"verified": len(rows), "damaged": len(bad), "backups": rows})
+    if bad and not session.as_json:
+        raise Damaged(f"{len(bad)} of {len(rows)} backups are damaged: {', '.join(bad[:5])}")
+    if bad:
+        raise typer.Exit(1)
+    session.say(
+        f"{len(rows)} backup{'s are' if len(rows) != 1 else ' is'} sound."
+        if rows
+        else "There is nothing to verify."
+    )
+
+
+@command(app, examples=["csbsctl backup protect autobk_3f9a@web-01"])
+def protect(session: Session, backups: Ids) -> None:
+    """Keep backups from retention and deletion until they are unprotected."""
+    _set_protected(session, backups, protected=True)
+
+
+@command(app, examples=["csbsctl backup unprotect autobk_3f9a@web-01"])
+def unprotect(session: Session, backups: Ids) -> None:
+    """Let retention and deletion have backups again."""
+    _set_protected(session, backups, protected=False)
+
+
+def report_outcome(session: Session, outcome: Outcome) -> None:
+    """Print what became of each server of a request, and exit 3 when some failed."""
+    session.result(
+        {
+            "succeeded": [{"id": b.id, "name": b.name, "server": b.server.name} for b in outcome.succeeded],
+            "failed": [
+                {"id": b.id, "name": b.name, "server": b.server.name, "error": b.error}
+                for b in outcome.failed
+            ],
+            "refused": [
+                {"server": server.name, "error": error.to_json()} for server, error in outcome.refused
+            ],
+        }
+    )
+    bad = len(outcome.failed) + len(outcome.refused)
+    session.say(f"{len(outcome.succeeded)} backed up" + (f", {bad} failed." if bad else "."))
+    if not outcome.complete:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _set_protected(session: Session, names: Sequence[str], *, protected: bool) -> None:
+    from csbsctl.protection.byhand import set_protected
+
+    with session.site() as site:
+        changed = set_protected(
+            site, [site.vault.catalogue.find(name) for name in names], protected=protected
+        )
+    session.result([{"id": b.id, "name": b.name, "protected": b.protected} for b in changed])
+    for backup in changed:
+        session.say(
+            f"{backup.name} of {backup.server.name} is {'protected' if protected else 'no longer protected'}."
+        )
+
+
+def _chosen(
+    site: Site, names: list[str], server: str | None, policy: str | None, older_than: str | None
+) -> list[Backup]:
+    from csbsctl.protection.status import find_backed_up_server
+
+    if bool(names) == (server is not None):
+        raise UsageError("name backups, or a server with --server")
+    if server is None:
+        if policy or older_than:
+            raise UsageError("--policy and --older-than go with --server")
+        return [site.vault.catalogue.find(name) for name in names]
+    before = site.clock.now() - _age(older_than)
+    backups = site.vault.catalogue.backups(*find_backed_up_server(site, server))
+    return [b for b in backups if b.started_at <= before and policy in (None, b.policy)]
+
+
+def _age(text: str | None) -> timedelta:
+    try:
+        return parse_duration(text) if text else timedelta(0)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}") from None
+
+
+def _ask(session: Session, chosen: Sequence[Backup], last_good: list[str], *, yes: bool) -> None:
+    for backup in chosen:
+        session.say(f"  {backup.name} of {backup.server.name}, {backup.started_at:%Y-%m-%d %H:%M} UTC")
+    count = "1 backup" if len(chosen) == 1 else f"{len(chosen)} backups"
+    if last_good:
+        names = ", ".join(last_good)
+        question = f"Deleting {count} leaves {names} without any good backup; it cannot be undone."
+        session.out.confirm(question, yes=yes, expect=last_good[0])
+    else:
+        session.out.confirm(f"Deleting {count} cannot be undone.", yes=yes)
+
+
+def _problems(end: object) -> list[str]:
+    from csbsctl.protection.pool import Ended
+
+    assert isinstance(end, Ended)
+    if end.error:
+        return [end.error.message]
+    damage = end.result.damage if end.result else {}
+    return [f"{disk}: {found.message}" for disk, all_found in damage.items() for found in all_found]
+
+
+def _state(view: dict[str, object]) -> str:
+    extra = [word for word in ("expired", "protected") if view.get(word)]
+    extra += ["damaged"] if view.get("verification") == "failed" else []
+    return " ".join([str(view["state"]), *extra])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
