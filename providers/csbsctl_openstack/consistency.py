@@ -1,0 +1,227 @@
+"""All volumes of a server at one instant, by the best method that the cloud, the settings and the server allow.
+
+What was measured and what follows from it stands in docs/howto/openstack.md. In short: snapshots one after the other
+are torn, and so are Cinder's "consistent" group snapshots on drivers that only loop; a server whose vCPUs do not run
+issues no write, so pausing it is right on any backend. Application consistency is claimed only where Nova fails
+without a freeze.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from csbsctl.boundaries import Boundary
+from csbsctl.clock import format_instant, parse_instant
+from csbsctl.errors import CloudRefused, CsbsError, LeaseLost, ResourceConflict
+from csbsctl.model.policy import Consistency
+from csbsctl.model.server import Server, ServerState, protectability
+from csbsctl.provider import Snapshot, Step, VolumeSnapshot
+from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.inventory import Inventory
+from csbsctl_openstack.pausing import Pauser
+from csbsctl_openstack.quiescing import Quiescer
+from csbsctl_openstack.snapshots import SnapshotSet, volume_of
+from csbsctl_openstack.waiting import poll
+from csbsctl_openstack.wire import TRANSITIONAL_VOLUMES, instant
+
+Json = dict[str, Any]
+
+_TAKEN = Boundary("openstack.snapshots.taken", "all snapshots of a server exist, the set is not sealed yet")
+_SEALED = Boundary("openstack.snapshots.sealed", "the set of snapshots is sealed")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Snapshots that were made, how, and what that is worth."""
+
+    snapshots: list[Json]
+    server: Server
+    consistency: Consistency
+    method: str
+    evidence: dict[str, Any]
+
+
+class Photographer:
+    """Takes snapshots of whole servers."""
+
+    def __init__(self, cloud: Cloud, inventory: Inventory) -> None:
+        self._cloud = cloud
+        self._inventory = inventory
+        self._set = SnapshotSet(cloud)
+        self._pauser = Pauser(cloud)
+        self._quiescer = Quiescer(cloud, self._set)
+
+    def take(self, step: Step, server_id: str, need: Consistency) -> Snapshot:
+        """Return the snapshot that this marker already has, or a new one.
+
+        Raises:
+            CloudRefused: the server cannot be protected, or ``need`` cannot be reached.
+        """
+        found = self._set.find(step.marker)
+        document = self._set.sealed(found)
+        if document is None:
+            self._pauser.rescue(self._inventory.body(server_id))
+            if found:
+                self._set.delete(step, [item["id"] for item in found])
+            found, document = self._take(step, server_id, need)
+        return _snapshot(self._inventory.server(server_id), found, document)
+
+    def release(self, step: Step, snapshot: Snapshot) -> None:
+        """Delete the snapshots."""
+        self._set.delete(step, [item.ref for item in snapshot.volumes])
+
+    def rescue(self, server_id: str) -> bool:
+        """Resume a server that csbsctl left paused."""
+        return self._pauser.rescue(self._inventory.body(server_id))
+
+    def _take(self, step: Step, server_id: str, need: Consistency) -> tuple[list[Json], Json]:
+        try:
+            taken = self._shoot(step, self._ready(step, server_id), need)
+            _TAKEN()
+        except LeaseLost:
+            raise  # what we made is somebody else's to judge now
+        except CsbsError:
+            # Interrupted included: a set without a seal is worth nothing to whoever comes next.
+            uninterruptible = Step(step.marker)
+            self._set.discard(uninterruptible, self._set.find(step.marker))
+            raise
+        document = self._document(taken)
+        step.check()
+        self._set.seal(taken.snapshots[0], document)
+        _SEALED()
+        return taken.snapshots, document
+
+    def _ready(self, step: Step, server_id: str) -> Server:
+        """Return the server once nothing transitional goes on; raises CloudRefused when it cannot be protected."""
+
+        def look() -> Json:
+            server = self._inventory.server(server_id)
+            moving = [v.state for v in server.volumes if v.state in TRANSITIONAL_VOLUMES]
+            status = "busy" if server.state is ServerState.BUSY else moving[0] if moving else "ready"
+            return {"server": server, "status": status}
+
+        seen = poll(
+            look,
+            lambda seen: bool(seen["status"] == "ready"),
+            clock=self._cloud.clock,
+            deadline=self._cloud.settings.deadlines.volume,
+            what=f"wait for server {server_id}",
+            check=step.check,
+        )
+        server: Server = seen["server"]
+        if refusal := protectability(server):
+            raise CloudRefused(refusal.reason, code=refusal.code)
+        for volume in server.volumes:
+            if volume.state not in {"in-use", "available"}:
+                raise CloudRefused(f"volume {volume.name} of server {server.name} is in state {volume.state}")
+        return server
+
+    def _shoot(self, step: Step, server: Server, need: Consistency) -> Taken:
+        if server.state is not ServerState.STOPPED and need is Consistency.APPLICATION:
+            return self._frozen(step, server)
+        if need is Consistency.APPLICATION:
+            raise CloudRefused(
+                f"server {server.name} is stopped: nobody can say what its applications left on the disks",
+                hint="start it, or demand `consistency: crash`",
+            )
+        if server.state is ServerState.STOPPED:
+            return self._still(step, server, "stopped")
+        if server.state is ServerState.PAUSED:
+            return self._still(step, server, "already-paused")
+        if len(server.volumes) == 1:
+            return self._still(step, server, "single-volume")
+        if need is Consistency.NONE:
+            return self._loose(step, server)
+        return self._paused(step, server)
+
+    def _still(self, step: Step, server: Server, method: str) -> Taken:
+        """Take a server that writes nothing, or whose one volume is one instant by itself."""
+        made = self._set.shoot(step, server.volumes, deadline=self._cloud.settings.deadlines.snapshot)
+        after = self._inventory.server(server.id)
+        if method != "single-volume" and after.state is not server.state:
+            raise ResourceConflict(
+                f"server {server.name} was {server.state} and is {after.state}: it ran meanwhile"
+            )
+        self._unchanged(server, after)
+        return Taken(made, server, Consistency.CRASH, method, {"spread_ms": _spread(made)})
+
+    def _loose(self, step: Step, server: Server) -> Taken:
+        made = self._set.shoot(step, server.volumes, deadline=self._cloud.settings.deadlines.snapshot)
+        return Taken(made, server, Consistency.NONE, "snapshots", {"spread_ms": _spread(made)})
+
+    def _paused(self, step: Step, server: Server) -> Taken:
+        settings = self._cloud.settings
+        if not settings.pause:
+            raise CloudRefused(
+                f"server {server.name} runs with {len(server.volumes)} volumes, and the provider's settings forbid "
+                "to pause it: its snapshots would be torn",
+                hint="set `pause: true`, or accept `consistency: none`",
+            )
+        with self._pauser.paused(step, server.id) as pause:
+            listed = {item["id"] for item in pause.body["os-extended-volumes:volumes_attached"]}
+            if listed != {volume.id for volume in server.volumes}:
+                raise ResourceConflict(f"volumes of server {server.name} were attached or detached meanwhile")
+            made = self._set.shoot(step, server.volumes, deadline=settings.max_pause)
+        evidence = {"paused_ms": pause.milliseconds, "spread_ms": _spread(made)}
+        return Taken(made, server, Consistency.CRASH, "pause", evidence)
+
+    def _frozen(self, step: Step, server: Server) -> Taken:
+        made, evidence = self._quiescer.take(step, server)
+        self._unchanged(server, self._inventory.server(server.id))
+        return Taken(
+            made, server, Consistency.APPLICATION, "quiesce", evidence | {"spread_ms": _spread(made)}
+        )
+
+    def _unchanged(self, before: Server, after: Server) -> None:
+        if {v.id for v in before.volumes} != {v.id for v in after.volumes}:
+            raise ResourceConflict(f"volumes of server {before.name} were attached or detached meanwhile")
+
+    def _document(self, taken: Taken) -> Json:
+        server = taken.server
+        first = min(created for item in taken.snapshots if (created := instant(item["created_at"])))
+        return {
+            "count": len(taken.snapshots),
+            "server": server.name,
+            "zone": server.availability_zone,
+            "spec": {**server.spec, "ports": self._inventory.ports(server.id)},
+            "taken_at": format_instant(first),
+            "consistency": taken.consistency.value,
+            "method": taken.method,
+            "evidence": taken.evidence,
+        }
+
+
+def _snapshot(server: Server, found: list[Json], document: Json) -> Snapshot:
+    """Return what the core sees; the server is described as it was at the moment of the snapshot."""
+    volumes = tuple(
+        VolumeSnapshot(volume_of(item), item["id"], {"created_at": item["created_at"], "document": document})
+        for item in found
+    )
+    taken_at: datetime = parse_instant(document["taken_at"])
+    return Snapshot(
+        server=Server(
+            id=server.id,
+            name=document["server"],
+            provider=server.provider,
+            state=server.state,
+            volumes=tuple(item.volume for item in volumes),
+            availability_zone=document["zone"],
+            metadata=document["spec"]["metadata"],
+            tags=tuple(document["spec"]["tags"]),
+            created_at=server.created_at,
+            spec=document["spec"],
+        ),
+        taken_at=taken_at,
+        volumes=volumes,
+        consistency=Consistency(document["consistency"]),
+        method=document["method"],
+        evidence=document["evidence"],
+    )
+
+
+def _spread(made: list[Json]) -> int:
+    """Return the milliseconds between the first and the last snapshot, by Cinder's clock."""
+    created = [moment for item in made if (moment := instant(item["created_at"]))]
+    return round((max(created) - min(created)).total_seconds() * 1000) if created else 0

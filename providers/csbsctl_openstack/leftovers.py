@@ -1,0 +1,192 @@
+"""Everything in the cloud that carries csbsctl's marker, and how each kind of it is removed.
+
+A server that is still paused is listed as a snapshot, for it is one that was not finished: removing it resumes the
+server. Servers and volumes that are whole and in use are nobody's leftovers and are not listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from csbsctl.clock import parse_instant
+from csbsctl.errors import ResourceNotFound
+from csbsctl.provider import Marked, MarkedKind, Marker, Step
+from csbsctl_openstack import marks
+from csbsctl_openstack.backup import Backups, server_of, stored_of
+from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.consistency import Photographer
+from csbsctl_openstack.image import Images, snapshot_ids
+from csbsctl_openstack.pausing import paused_by
+from csbsctl_openstack.servers import Servers
+from csbsctl_openstack.snapshots import SnapshotSet
+from csbsctl_openstack.volumes import Volumes
+from csbsctl_openstack.waiting import poll
+from csbsctl_openstack.wire import GIB, instant
+
+Json = dict[str, Any]
+
+_PAUSE = "pause/"
+_IMAGE_FIELDS = ("vault", "job", "server", "backup")
+_PATIENCE = timedelta(seconds=60)
+
+
+class Leftovers:
+    """Lists and removes what is marked."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        *,
+        photographer: Photographer,
+        backups: Backups,
+        volumes: Volumes,
+        servers: Servers,
+        images: Images,
+    ) -> None:
+        self._cloud = cloud
+        self._photographer = photographer
+        self._backups = backups
+        self._volumes = volumes
+        self._servers = servers
+        self._images = images
+        self._set = SnapshotSet(cloud)
+
+    def marked(self, vault_id: str | None) -> Iterator[Marked]:
+        """Yield everything marked by one vault, or by all."""
+        cinder, nova = self._cloud.cinder, self._cloud.nova
+        snapshots, backups, volumes, servers, images = self._cloud.side_by_side(
+            lambda: list(cinder.pages("list snapshots", "/snapshots/detail", "snapshots")),
+            lambda: list(cinder.pages("list backups", "/backups/detail", "backups")),
+            lambda: list(cinder.pages("list volumes", "/volumes/detail", "volumes")),
+            lambda: list(nova.pages("list servers", "/servers/detail", "servers")),
+            lambda: list(self._images.parts()),
+        )
+        pointed = {snapshot for image in images for snapshot in snapshot_ids(image)}
+        behind = {item["volume_id"] for item in snapshots if item["id"] in pointed}
+        everything = [
+            *map(_snapshot, (item for item in snapshots if item["id"] not in pointed)),
+            *map(_backup, backups),
+            *map(_volume, (item for item in volumes if item["id"] not in behind)),
+            *map(_server, servers),
+            *map(_pause, servers),
+            *map(_image, images),
+        ]
+        yield from (
+            item for item in everything if item and (vault_id is None or item.marker.vault == vault_id)
+        )
+
+    def remove(self, step: Step, marked: Marked) -> None:
+        """Remove one thing; already gone is fine.
+
+        Raises:
+            ResourceConflict: something depends on it, or the cloud still works on it.
+        """
+        match marked.kind:
+            case MarkedKind.SNAPSHOT if marked.ref.startswith(_PAUSE):
+                self._resume(marked.ref.removeprefix(_PAUSE))
+            case MarkedKind.SNAPSHOT:
+                self._set.delete(step, [marked.ref])
+            case MarkedKind.BACKUP:
+                self._remove_backup(step, marked)
+            case MarkedKind.VOLUME:
+                self._volumes.delete(step, marked.ref)
+            case MarkedKind.SERVER:
+                self._servers.delete(step, marked.ref)
+            case MarkedKind.IMAGE:
+                self._images.delete(step, marked.ref)
+
+    def _resume(self, server_id: str) -> None:
+        try:
+            self._photographer.rescue(server_id)
+        except ResourceNotFound:
+            return
+
+    def _remove_backup(self, step: Step, marked: Marked) -> None:
+        """Delete a backup; one that Cinder still makes cannot be, and is given a minute to be done."""
+        assert marked.stored
+        with suppress(ResourceNotFound):
+            poll(
+                lambda: self._backups.get(marked.ref),
+                lambda seen: bool(seen["status"] not in {"creating", "restoring"}),
+                clock=self._cloud.clock,
+                deadline=_PATIENCE,
+                what=f"wait for backup {marked.ref}",
+                check=step.check,
+            )
+        self._backups.delete(step, marked.stored)
+
+
+def _snapshot(item: Json) -> Marked | None:
+    marker = marks.marker_of(item.get("metadata"))
+    if marker is None:
+        return None
+    when = instant(item["created_at"])
+    return Marked(MarkedKind.SNAPSHOT, item["id"], marker, when, item["size"] * GIB)
+
+
+def _backup(item: Json) -> Marked | None:
+    marker = marks.marker_of(item.get("metadata"))
+    if marker is None:
+        return None
+    stored, server = stored_of(item), server_of(item)
+    details = {
+        "state": "available" if item["status"] in {"available", "restoring"} else item["status"],
+        "server_name": server.get("server"),
+        "availability_zone": server.get("zone"),
+        "spec": server.get("spec") or {},
+        "consistency": server.get("consistency"),
+        "method": server.get("method"),
+        "evidence": server.get("evidence") or {},
+        "taken_at": server.get("taken_at"),
+        "count": server.get("count"),
+    }
+    return Marked(
+        MarkedKind.BACKUP, item["id"], marker, instant(item["created_at"]), stored.size, stored, details
+    )
+
+
+def _volume(item: Json) -> Marked | None:
+    found = marks.described(item.get("description"))
+    if found is None or item["attachments"]:
+        return None
+    marker, role = found
+    when = instant(item["created_at"])
+    return Marked(MarkedKind.VOLUME, item["id"], marker, when, item["size"] * GIB, details={"role": role})
+
+
+def _server(item: Json) -> Marked | None:
+    metadata = item.get("metadata") or {}
+    marker = marks.marker_of(metadata)
+    if marker is None or marks.BUILT in metadata:
+        return None
+    return Marked(MarkedKind.SERVER, item["id"], marker, instant(item["created"]))
+
+
+def _pause(item: Json) -> Marked | None:
+    found = paused_by(item)
+    if found is None:
+        return None
+    marker, since = found
+    return Marked(
+        MarkedKind.SNAPSHOT,
+        _PAUSE + item["id"],
+        marker,
+        _when(since),
+        details={"paused": item["status"] == "PAUSED"},
+    )
+
+
+def _image(item: Json) -> Marked | None:
+    vault, job, server, backup = (str(item.get(f"csbsctl_{name}", "")) for name in _IMAGE_FIELDS)
+    marker, size = Marker(vault, job, server, backup), int(item.get("csbsctl_size", 0))
+    return Marked(MarkedKind.IMAGE, item["id"], marker, instant(item["created_at"]), size)
+
+
+def _when(text: str) -> datetime | None:
+    try:
+        return parse_instant(text)
+    except ValueError:
+        return None

@@ -1,0 +1,153 @@
+"""Bringing volumes back: onto new volumes, onto the server's own, and into place.
+
+Data volumes are detached, restored onto and attached again, and so keep their IDs. Nova never detaches a root volume:
+it is reset, rebuilt or replaced, as settings and rights allow (``ways.py`` decides and tells the preflight). The bytes
+come first, the server's change last, and every step finds what an earlier try did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from csbsctl.boundaries import Boundary
+from csbsctl.errors import ProviderError, ResourceNotFound
+from csbsctl.model.backup import StoredVolume
+from csbsctl.model.server import Server
+from csbsctl.provider import Mapping, RestoredVolume, RestorePlan, Step
+from csbsctl_openstack.builder import Builder
+from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.inventory import Inventory
+from csbsctl_openstack.servers import Servers
+from csbsctl_openstack.uploads import Uploads
+from csbsctl_openstack.volumes import Volumes
+from csbsctl_openstack.ways import Way, Ways
+
+Json = dict[str, Any]
+
+_SWAPPED = Boundary("openstack.swap.volume", "one more restored volume is in its place")
+
+
+class Restorer:
+    """Carries out the steps of a restore."""
+
+    def __init__(
+        self, cloud: Cloud, inventory: Inventory, volumes: Volumes, servers: Servers, ways: Ways
+    ) -> None:
+        self._cloud = cloud
+        self._inventory = inventory
+        self._volumes = volumes
+        self._servers = servers
+        self._ways = ways
+        self._uploads = Uploads(cloud, volumes)
+        self._builder = Builder(cloud, servers)
+
+    def restore(self, step: Step, plan: RestorePlan, mapping: Mapping) -> RestoredVolume:
+        """Bring one disk's bytes back by the way that fits it."""
+        way = self._ways.of(plan, mapping)
+        stored, target = mapping.stored, mapping.target
+        if target is None or way in (Way.NEW, Way.REBUILD, Way.REPLACE):
+            body = self._fresh(step, plan, mapping)
+            return RestoredVolume(mapping, body["id"], {"way": way.value})
+        assert plan.server
+        extra = {"way": way.value, "delete_on_termination": self._deleted_with(plan.server.id, target.id)}
+        if way is Way.RESET:
+            if self._volumes.get(target.id)["status"] == "in-use":
+                self._volumes.reset(step, self._ways.admin, target.id, "available")
+        else:
+            self._volumes.detach(step, plan.server.id, target.id)
+        self._volumes.onto(step, stored, target.id)
+        return RestoredVolume(mapping, target.id, extra)
+
+    def swap(self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]) -> Server:
+        """Put restored volumes into their places; the server stays stopped."""
+        assert plan.server
+        server_id = plan.server.id
+        ordered = sorted(
+            restored, key=lambda item: item.mapping.target.position if item.mapping.target else 0
+        )
+        replaced: RestoredVolume | None = None
+        for item in ordered:
+            match Way(item.extra["way"]):
+                case Way.RESET:
+                    self._volumes.reset(step, self._ways.admin, item.ref, "in-use")
+                case Way.REBUILD:
+                    self._rebuild(step, server_id, item)
+                case Way.REPLACE:
+                    replaced = item
+                case Way.DETACH | Way.NEW:
+                    doomed = bool(item.extra.get("delete_on_termination"))
+                    self._volumes.attach(step, server_id, item.ref, delete_on_termination=doomed)
+            _SWAPPED()
+        if replaced is None:
+            return self._inventory.server(server_id)
+        return self._replace(step, plan, replaced)
+
+    def build(self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]) -> Server:
+        """Build a new server from restored volumes and the backup's description of the old one."""
+        name = plan.name or plan.backup.server.name
+        ordered = [item.ref for item in sorted(restored, key=lambda item: item.mapping.stored.position)]
+        body = self._builder.build(step, name, plan.backup.spec, plan.overrides, ordered)
+        if not plan.power_on:
+            self._servers.stop(step, body["id"])
+        self._servers.settle(body["id"])
+        return self._inventory.server(body["id"])
+
+    def trial(self, step: Step, stored: StoredVolume) -> str | None:
+        """Read every byte of a backup by restoring it onto a volume that is then deleted; return what went wrong."""
+        role = f"trial-{stored.ref[:8]}"
+        problem = None
+        try:
+            self._volumes.from_backup(step, stored, name=f"csbsctl-{role}", size=stored.size, role=role)
+        except ResourceNotFound:
+            raise
+        except ProviderError as error:
+            problem = error.message
+        mine = self._volumes.find(step.marker, role, f"csbsctl-{role}")
+        if mine:
+            self._volumes.delete(step, mine["id"])
+        return problem
+
+    def _fresh(self, step: Step, plan: RestorePlan, mapping: Mapping) -> Json:
+        stored, target = mapping.stored, mapping.target
+        role = f"disk-{stored.position}"
+        name = (
+            stored.name if stored.name != stored.volume_id else f"{plan.backup.server.name}-{stored.position}"
+        )
+        kept = stored.extra.get("snapshot")
+        if plan.instant and kept and target is None and self._ways.snapshot_is_there(kept):
+            return self._volumes.from_snapshot(step, stored, kept, name=name, role=role)
+        size = max(stored.size, target.size) if target else stored.size
+        return self._volumes.from_backup(step, stored, name=name, size=size, role=role)
+
+    def _rebuild(self, step: Step, server_id: str, item: RestoredVolume) -> None:
+        """Upload the restored root as an image of the volume's full size, and have Nova write it over the root."""
+        target = item.mapping.target
+        assert target
+        image_id = self._uploads.image_of(step, item.ref, like=target.id)
+        self._servers.rebuild(step, server_id, image_id)
+        self._uploads.delete(image_id)
+        self._volumes.delete(step, item.ref)
+
+    def _replace(self, step: Step, plan: RestorePlan, root: RestoredVolume) -> Server:
+        """Build a new server on the old one's ports and data volumes; the old one stays, stopped and renamed."""
+        assert plan.server
+        name, old_id = plan.server.name, plan.server.id
+        data = [volume.id for volume in plan.server.volumes if volume.position > 0]
+        ports = self._inventory.ports(old_id)
+        body = self._servers.find(step.marker, name)
+        if body is None:
+            self._servers.rename(step, old_id, f"{name} (replaced)")
+            for volume_id in data:
+                self._volumes.detach(step, old_id, volume_id)
+            for port in ports:
+                self._servers.detach_port(step, old_id, port["id"])
+        spec = {**plan.server.spec, "ports": ports or plan.backup.spec.get("ports", [])}
+        body = self._builder.build(step, name, spec, plan.overrides, [root.ref, *data])
+        self._servers.stop(step, body["id"])
+        self._servers.settle(body["id"])
+        return self._inventory.server(body["id"])
+
+    def _deleted_with(self, server_id: str, volume_id: str) -> bool:
+        attached = self._servers.get(server_id)["os-extended-volumes:volumes_attached"]
+        return any(item["id"] == volume_id and item.get("delete_on_termination") for item in attached)

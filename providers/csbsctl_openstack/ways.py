@@ -1,0 +1,179 @@
+"""Which way each disk of a restore takes, and what the cloud has against it. Changes nothing.
+
+Decided once here, so that the preflight cannot promise another way than the one that is taken.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from typing import Any, assert_never
+
+from csbsctl.errors import CloudRefused, ProviderError, ResourceNotFound
+from csbsctl.model.server import Refusal
+from csbsctl.provider import Mapping, Preflight, RestorePlan
+from csbsctl_openstack.backup import Backups
+from csbsctl_openstack.connection import Cloud, Service
+from csbsctl_openstack.servers import Servers
+from csbsctl_openstack.settings import RootRestore
+
+Json = dict[str, Any]
+
+
+class Way(enum.StrEnum):
+    """How a disk comes back."""
+
+    NEW = "new"
+    """Onto a new volume."""
+    DETACH = "detach"
+    """Onto the volume itself, which is off the server meanwhile."""
+    RESET = "reset"
+    """Onto the root volume itself, whose state an administrator resets."""
+    REBUILD = "rebuild"
+    """By way of an image as large as the root volume."""
+    REPLACE = "replace"
+    """Onto a new root volume, from which a new server takes over."""
+
+
+class Ways:
+    """Decides, from settings, rights and what the cloud can do."""
+
+    def __init__(self, cloud: Cloud, backups: Backups, servers: Servers) -> None:
+        self._cloud = cloud
+        self._backups = backups
+        self._servers = servers
+
+    def of(self, plan: RestorePlan, mapping: Mapping) -> Way:
+        """Return the way of one disk."""
+        if plan.server is None or mapping.target is None:
+            return Way.NEW
+        if mapping.target.position > 0:
+            return Way.DETACH
+        return self._root
+
+    @functools.cached_property
+    def admin(self) -> Service:
+        """Return Cinder's API with the credentials that may reset the state of volumes."""
+        settings = self._cloud.settings
+        if settings.admin_cloud is None:
+            return self._cloud.cinder
+        return Cloud(
+            settings.model_copy(update={"project": None}), self._cloud.clock, entry=settings.admin_cloud
+        ).cinder
+
+    @functools.cached_property
+    def _root(self) -> Way:
+        match self._cloud.settings.root_restore:
+            case RootRestore.RESET:
+                return Way.RESET
+            case RootRestore.REBUILD:
+                return Way.REBUILD
+            case RootRestore.REPLACE:
+                return Way.REPLACE
+            case RootRestore.AUTO:
+                if self._cloud.settings.admin_cloud or "admin" in self._cloud.roles():
+                    return Way.RESET
+                return Way.REBUILD if self._can_rebuild() else Way.REPLACE
+            case other:
+                assert_never(other)
+
+    def check(self, plan: RestorePlan) -> Preflight:
+        """Return what the cloud has against a restore, and how each disk will come back."""
+        refusals: list[Refusal] = []
+        notes: list[str] = []
+        for mapping in plan.mappings:
+            stored = mapping.stored
+            damages = self._backups.check(stored)
+            refusals += [
+                Refusal("CSBS.4000", f"volume {stored.name}: {damage.message}") for damage in damages
+            ]
+            refusals += self._against(mapping)
+            notes.append(f"volume {stored.name}: {self._words(plan, mapping)}")
+        if plan.server is None:
+            refusals += self._flavor_gone(plan)
+            notes += _new_server_notes(plan)
+        return Preflight(tuple(refusals), tuple(notes))
+
+    def snapshot_is_there(self, snapshot_id: str) -> bool:
+        """Whether a kept snapshot can be restored from."""
+        try:
+            answer = self._cloud.cinder.get(f"look at snapshot {snapshot_id}", f"/snapshots/{snapshot_id}")
+        except ResourceNotFound:
+            return False
+        return bool(answer["snapshot"]["status"] == "available")
+
+    def _against(self, mapping: Mapping) -> list[Refusal]:
+        target, stored = mapping.target, mapping.stored
+        if target is None:
+            wanted = stored.extra.get("type")
+            if wanted and wanted not in self._types:
+                return [
+                    Refusal("CSBS.6013", f"volume {stored.name}: its volume type {wanted} is gone or private")
+                ]
+            return []
+        if target.shared:
+            return [Refusal("CSBS.6021", f"volume {target.name} is shared with another server")]
+        if target.size < stored.size:
+            return [Refusal("CSBS.6024", f"volume {target.name} is smaller than the backup of {stored.name}")]
+        if target.state not in {"in-use", "available", "restoring-backup"}:
+            return [Refusal("CSBS.6015", f"volume {target.name} is in state {target.state}")]
+        return []
+
+    def _words(self, plan: RestorePlan, mapping: Mapping) -> str:
+        way = self.of(plan, mapping)
+        match way:
+            case Way.NEW:
+                kept = mapping.stored.extra.get("snapshot")
+                quick = plan.instant and kept and self.snapshot_is_there(str(kept))
+                return "a new volume, at once from the snapshot" if quick else "a new volume, from the backup"
+            case Way.DETACH:
+                return "detached, restored onto, attached again; it keeps its ID"
+            case Way.RESET:
+                return (
+                    "the root volume is set available by an administrator, restored onto and set in use again"
+                )
+            case Way.REBUILD:
+                return (
+                    "the root volume is rewritten by a rebuild of the server from an image as large as the volume; "
+                    "the bytes are copied three times"
+                )
+            case Way.REPLACE:
+                return (
+                    "the root volume cannot be restored in place here: a new server takes over ports and data "
+                    "volumes, under the same name and another ID; the old one stays, stopped and renamed"
+                )
+            case other:
+                assert_never(other)
+
+    def _flavor_gone(self, plan: RestorePlan) -> list[Refusal]:
+        try:
+            self._servers.flavor_id(str(plan.overrides.get("flavor") or plan.backup.spec.get("flavor")))
+        except CloudRefused as error:
+            return [Refusal("CSBS.6019", error.message)]
+        return []
+
+    def _can_rebuild(self) -> bool:
+        """Whether Nova rebuilds servers whose root is a volume, and Cinder lets it."""
+        try:
+            self._cloud.nova.get("look for rebuild of volumes", "/limits", microversion="2.93")
+            self._cloud.cinder.get("look for rebuild of volumes", "/limits", microversion="3.68")
+        except ProviderError:
+            return False
+        return True
+
+    @functools.cached_property
+    def _types(self) -> frozenset[str]:
+        return frozenset(
+            item["name"] for item in self._cloud.cinder.pages("list volume types", "/types", "volume_types")
+        )
+
+
+def _new_server_notes(plan: RestorePlan) -> list[str]:
+    notes = []
+    if not plan.power_on:
+        notes.append("Nova only creates running servers: the new one is started and stopped at once")
+    if any(port["fixed_ips"] for port in plan.backup.spec.get("ports", [])) and not plan.overrides.get(
+        "ports"
+    ):
+        notes.append("fixed addresses are kept where they are free, else the networks give new ones")
+    return notes

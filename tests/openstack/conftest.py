@@ -1,0 +1,227 @@
+"""What the tests of the OpenStack provider need: the test bed's cloud, real bytes in its volumes, and servers to try on.
+
+The tests are marked ``openstack`` and need OS_CLIENT_CONFIG_FILE and TESTBED (``tests/openstack/testbed/up.sh`` prints
+both). They leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csbsctl.clock import SystemClock
+from csbsctl.ids import new_id
+from csbsctl.model.backup import Backup, BackupState, ServerRef, StoredVolume, Trigger
+from csbsctl.model.policy import Consistency
+from csbsctl.provider import Host, Mapping, MarkedKind, Marker, RestorePlan, Step
+
+HERE = Path(__file__).parent
+VAULT = "vault-of-the-tests"
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def _ignore_what_the_sdk_says(recwarn: pytest.WarningsRecorder) -> None:
+    """openstacksdk warns of its own future; that is not ours to fail on."""
+
+
+@dataclass
+class Testbed:
+    """The cloud, as its owner sees it: openstacksdk connections, and the bytes below Cinder."""
+
+    directory: Path
+    made: list[tuple[str, str]] = field(default_factory=list)
+
+    def connect(self, cloud: str = "demo") -> Any:
+        import openstack
+
+        return openstack.connect(cloud=cloud)
+
+    def bytes_of(self, *arguments: object) -> str:
+        """Run the helper that reads and writes volumes below Cinder."""
+        command = [self.directory / "venv/bin/python", HERE / "testbed/rbdio.py", *map(str, arguments)]
+        environment = {**os.environ, "CEPH_CONF": str(self.directory / "etc/ceph/ceph.conf")}
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, env=environment
+        ).stdout.strip()
+
+    def write(self, volume: str, offset: int, length: int, seed: int) -> None:
+        self.bytes_of("write", f"volume-{volume}", offset, length, seed)
+
+    def digest(self, volume: str, snapshot: str | None = None) -> str:
+        return self.bytes_of("hash", f"volume-{volume}" + (f"@snapshot-{snapshot}" if snapshot else ""))
+
+
+@dataclass
+class Bench:
+    """Servers to try on, and a provider; everything it made is gone at the end."""
+
+    testbed: Testbed
+    cloud: Any
+    provider: Any
+    job: str = field(default_factory=new_id)
+    server_ids: list[str] = field(default_factory=list)
+
+    def server(self, disks: int = 2, *, running: bool = True, name: str = "", **request: Any) -> str:
+        """Make a server that boots from the first of some volumes of 1 GiB with random bytes in them."""
+        name = name or f"t-{new_id()[:8]}"
+        volumes = [self.volume(f"{name}-{n}", bootable=n == 0) for n in range(disks)]
+        devices = [
+            {
+                "uuid": v,
+                "source_type": "volume",
+                "destination_type": "volume",
+                "boot_index": 0 if n == 0 else -1,
+            }
+            for n, v in enumerate(volumes)
+        ]
+        request = {"networks": "none", "flavorRef": self.cloud.compute.find_flavor("t1").id, **request}
+        body = {"name": name, "block_device_mapping_v2": devices, **request}
+        answer = self.cloud.compute.post("/servers", json={"server": body}, microversion="2.93")
+        assert answer.status_code == 202, answer.text
+        server_id = str(answer.json()["server"]["id"])
+        self.server_ids.append(server_id)
+        self.until(lambda: self.status(server_id), "ACTIVE")
+        if not running:
+            self.cloud.compute.stop_server(server_id)
+            self.until(lambda: self.status(server_id), "SHUTOFF")
+        return server_id
+
+    def volume(self, name: str, *, bootable: bool = False, size: int = 1, kind: str = "ceph") -> str:
+        volume = self.cloud.block_storage.create_volume(size=size, name=name, volume_type=kind)
+        self.until(lambda: self.cloud.block_storage.get_volume(volume.id).status, "available")
+        if bootable:
+            self.cloud.block_storage.set_volume_bootable_status(volume, True)
+        return str(volume.id)
+
+    def status(self, server_id: str) -> str:
+        return str(self.cloud.compute.get_server(server_id).status)
+
+    def until(self, look: Callable[[], str], wanted: str, seconds: float = 90) -> None:
+        end = time.monotonic() + seconds
+        while (seen := look()) != wanted:
+            assert "rror" not in seen and "ERROR" not in seen, seen
+            assert time.monotonic() < end, f"still {seen}, not {wanted}"
+            time.sleep(0.2)
+
+    def step(self, server_id: str, *, job: str | None = None, backup: str = "", **hooks: Any) -> Step:
+        return Step(Marker(VAULT, job or self.job, server_id, backup), **hooks)
+
+    def back_up(
+        self, server_id: str, parent: Backup | None = None, need: Consistency = Consistency.CRASH
+    ) -> Backup:
+        """Do what the core does for one backup of one server."""
+        backup_id, job = new_id(), new_id()
+        step = self.step(server_id, job=job, backup=backup_id)
+        started = self.provider.now()
+        snapshot = self.provider.snapshot(step, server_id, need)
+        parents = {v.volume_id: v for v in parent.volumes} if parent else {}
+        stored = tuple(
+            self.provider.store(step, disk, parents.get(disk.volume.id)) for disk in snapshot.volumes
+        )
+        self.provider.release(step, snapshot)
+        return Backup(
+            id=backup_id,
+            name=f"autobk_{backup_id[:4]}",
+            server=ServerRef(id=server_id, name=snapshot.server.name),
+            provider="default",
+            trigger=Trigger.AUTO,
+            state=BackupState.AVAILABLE,
+            job=job,
+            consistency=snapshot.consistency,
+            method=snapshot.method,
+            evidence=snapshot.evidence,
+            volumes=stored,
+            started_at=started,
+            taken_at=snapshot.taken_at,
+            spec=snapshot.server.spec,
+        )
+
+    def plan_new(self, backup: Backup, name: str, **more: Any) -> RestorePlan:
+        return RestorePlan(backup, tuple(Mapping(stored) for stored in backup.volumes), name=name, **more)
+
+    def plan_in_place(self, backup: Backup, volumes: list[StoredVolume] | None = None) -> RestorePlan:
+        server = self.provider.server(backup.server.id)
+        targets = {volume.id: volume for volume in server.volumes}
+        chosen = volumes or list(backup.volumes)
+        mappings = tuple(Mapping(stored, targets[stored.volume_id]) for stored in chosen)
+        return RestorePlan(backup, mappings, server=server)
+
+    def clear(self) -> None:
+        """Remove everything: this is the test bed, nothing in it is dear."""
+        for server_id in self.server_ids:
+            self.cloud.compute.delete_server(server_id, ignore_missing=True)
+        for marked in list(self.provider.marked(VAULT)):
+            if marked.kind is MarkedKind.SERVER:
+                self.cloud.compute.delete_server(marked.ref, ignore_missing=True)
+        sweep(self.testbed)
+
+
+def sweep(testbed: Testbed) -> None:
+    """Delete all servers, images, backups, snapshots and volumes of the demo project."""
+    cloud = testbed.connect()
+    storage = cloud.block_storage
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        servers = [s for s in cloud.compute.servers() if not s.name.startswith("keep-")]
+        for server in servers:
+            cloud.compute.delete_server(server, ignore_missing=True)
+        for image in cloud.image.images():
+            if image.name.startswith("t-"):
+                cloud.image.delete_image(image, ignore_missing=True)
+        left = len(servers)
+        for things, delete in (
+            (storage.backups(), storage.delete_backup),
+            (storage.snapshots(), storage.delete_snapshot),
+            (storage.volumes(), storage.delete_volume),
+        ):
+            for thing in list(things):
+                left += 1
+                if thing.status in {"available", "error", "error_restoring", "error_deleting"}:
+                    try:
+                        delete(thing)
+                    except Exception:  # noqa: BLE001, S112 - busy or needed: the next round gets it
+                        continue
+        if not left:
+            return
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def testbed() -> Testbed:
+    directory = os.environ.get("TESTBED")
+    if not directory or not os.environ.get("OS_CLIENT_CONFIG_FILE"):
+        pytest.skip("no test bed: run tests/openstack/testbed/up.sh and set what it prints")
+    return Testbed(Path(directory))
+
+
+@pytest.fixture
+def provider_of() -> Iterator[Callable[..., Any]]:
+    """Make providers with settings; all are closed at the end."""
+    from csbsctl_openstack.provider import OpenStackProvider
+    from csbsctl_openstack.settings import OpenStackSettings
+
+    made: list[Any] = []
+
+    def make(**settings: Any) -> Any:
+        host = Host("default", Path(), SystemClock())
+        made.append(OpenStackProvider(OpenStackSettings(**{"cloud": "demo", **settings}), host))
+        return made[-1]
+
+    yield make
+    for provider in made:
+        provider.close()
+
+
+@pytest.fixture
+def bench(testbed: Testbed, provider_of: Callable[..., Any]) -> Iterator[Bench]:
+    made = Bench(testbed, testbed.connect(), provider_of())
+    yield made
+    made.clear()

@@ -1,0 +1,51 @@
+"""Real bytes in a volume, below Cinder: ``rbdio.py write IMAGE OFFSET LENGTH SEED`` and ``rbdio.py hash IMAGE[@SNAPSHOT]``.
+
+Runs in the test bed's own environment, where librbd's bindings are; CEPH_CONF names the cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sys
+
+import rados
+import rbd
+
+CHUNK = 4 << 20
+
+
+def write(image: rbd.Image, offset: int, length: int, seed: int) -> None:
+    """Fill a range with bytes that the seed decides."""
+    source = random.Random(seed)  # noqa: S311 - test data
+    for start in range(offset, offset + length, CHUNK):
+        image.write(source.randbytes(min(CHUNK, offset + length - start)), start)
+    image.flush()
+
+
+def digest(image: rbd.Image) -> str:
+    """Return the size and the SHA-256 of all bytes, holes as zeros."""
+    total = hashlib.sha256()
+    for start in range(0, image.size(), CHUNK):
+        total.update(image.read(start, min(CHUNK, image.size() - start)))
+    return f"{image.size()} {total.hexdigest()}"
+
+
+def main() -> None:
+    """Do what the command line says."""
+    operation, name, *numbers = sys.argv[1:]
+    name, _, snapshot = name.partition("@")
+    writing = operation == "write"
+    with (
+        rados.Rados(conffile=os.environ["CEPH_CONF"]) as cluster,
+        cluster.open_ioctx("volumes") as pool,
+        rbd.Image(pool, name, snapshot=snapshot or None, read_only=not writing) as image,
+    ):
+        if writing:
+            write(image, *map(int, numbers))
+        else:
+            print(digest(image))  # noqa: T201
+
+
+main()
