@@ -87,7 +87,7 @@ def due_for(
         start_within=policy.schedule.start_within,
         delay=delay(policy.schedule, bound.server.id),
     )
-    if log.last is None and bound.server.id not in agenda.state.members.get(bound.binding, {}):
+    if log.last is None and not _is_long_known(agenda, bound):
         # A rule found it after the last apply, nobody knows when: it cannot have missed anything.
         return DueResult(result.due)
     return result
@@ -145,6 +145,12 @@ def _since(agenda: Agenda, bound: Bound, now: datetime) -> datetime:
     if bound.server.created_at and not _is_named(agenda.declared.bindings[bound.binding], bound.server):
         moments.append(bound.server.created_at)
     return max(moments, default=agenda.at or now)
+
+
+def _is_long_known(agenda: Agenda, bound: Bound) -> bool:
+    return bound.server.id in agenda.state.members.get(bound.binding, {}) or _is_named(
+        agenda.declared.bindings[bound.binding], bound.server
+    )
 
 
 def _is_named(binding: Binding, server: Server) -> bool:

@@ -13,6 +13,7 @@ from csbsctl.errors import Conflict, CsbsError, Interrupted, NotFound, ResourceC
 from csbsctl.model.job import Job, JobKind, JobState
 from csbsctl.protection.events import Recovered
 from csbsctl.protection.jobs.backup import resume_backup
+from csbsctl.protection.jobs.collection import close_collection
 from csbsctl.protection.jobs.deletion import resume_deletion
 from csbsctl.protection.jobs.image import resume_image
 from csbsctl.protection.jobs.restore import is_resumable, resume_restore
@@ -29,6 +30,7 @@ _RESUME: dict[JobKind, Callable[[Work], str]] = {
     JobKind.DELETE: resume_deletion,
     JobKind.PRUNE: resume_deletion,
     JobKind.VERIFY: close_verification,
+    JobKind.COLLECT: close_collection,
 }
 
 
@@ -100,14 +102,8 @@ def _settle(site: Site, lease: Lease, stale: Job) -> bool:
     if job.state is not JobState.RUNNING:
         return False
     work = Work.resume(site, lease, job)
-    resume = _RESUME.get(job.kind)
-    work.recovered(resume(work) if resume else _close(work))
+    work.recovered(_RESUME[job.kind](work))
     return True
-
-
-def _close(work: Work) -> str:
-    work.fail(Interrupted("the runner was gone"))
-    return "undone"
 
 
 def _failed_job(site: Site, marked: Marked) -> Job | None:

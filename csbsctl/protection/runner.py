@@ -20,11 +20,11 @@ from csbsctl.model.slots import SlotLog
 from csbsctl.protection.due import Agenda, due_for, note_missed, read_agenda, slots_under_way
 from csbsctl.protection.events import JobFailed, PruneHeld, SlotSkipped
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
+from csbsctl.protection.jobs.collection import collect
 from csbsctl.protection.pool import Ended, by_provider, each
 from csbsctl.protection.prune import distrusted_clock, prune_server
 from csbsctl.protection.recover import hold, recover, running_elsewhere
 from csbsctl.protection.site import Site
-from csbsctl.provider import Marker, Step
 from csbsctl.rules.matching import Bound
 from csbsctl.rules.schedule import delay
 
@@ -226,22 +226,24 @@ class Runner:
                 about = _about(self._site, groups.pop(provider)[0][0])
                 self._site.reporter.report(PruneHeld(**about, policy="", reason=distrust))
                 summary.problems.append(distrust)
-        deleted: set[str] = set()
+        littered = set(groups) if summary.recovered or summary.failed else set()
         for ended in each(self._site, groups, lambda pair: prune_server(self._site, agenda, *pair)):
             server = ended.item[0].server
             if ended.result and ended.result.deleted:
                 summary.deleted += len(ended.result.deleted)
-                deleted.add(server.provider)
+                littered.add(server.provider)
             if ended.error and not isinstance(ended.error, Interrupted) and ended.error.code != LEASE_HELD:
                 summary.problems.append(f"prune of {server.name}: {ended.error.message}")
-        for provider in deleted:
+        for provider in sorted(littered):
+            self._collect(provider, summary)
+
+    def _collect(self, provider: str, summary: Summary) -> None:
+        try:
             collect(self._site, provider)
-
-
-def collect(site: Site, provider: str) -> None:
-    """Let a cloud free what no backup needs any more, as far as jobs that are open allow it."""
-    jobs = frozenset(job.id for job in site.vault.jobs.open())
-    site.provider(provider).collect(Step(Marker(site.vault.id, "", ""), site.stop.check), jobs)
+        except Interrupted:
+            raise
+        except CsbsError as error:
+            summary.problems.append(f"collection of garbage in {provider}: {error.message}")
 
 
 def _order(turn: Turn) -> BackupOrder:

@@ -80,8 +80,12 @@ class Work:
         self._save(steps={**self.job.steps, step: result})
 
     def step(self, what: str) -> Step:
-        """Return a step for the provider; ``what`` names it in progress reports."""
+        """Return a step for the provider; ``what`` names it in progress reports.
+
+        Numbers of leases of different things do not compare, so only the server's own lease fences it.
+        """
         job = self.job
+        leased = job.intent.get("lease", job.server) == job.server
         marker = Marker(
             vault=self.site.vault.id,
             job=job.id,
@@ -89,7 +93,7 @@ class Work:
             backup=job.backup or "",
             policy=job.policy or "",
             slot=job.slot.isoformat() if job.slot else "",
-            fence=self.lease.number,
+            fence=self.lease.number if leased else 0,
         )
         return Step(marker, self.check, lambda done, total: self._progress(what, done, total))
 

@@ -1,0 +1,138 @@
+"""A whole small world for protection: a vault and a simulated cloud on disk, in virtual time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csbsctl.clock import VirtualClock
+from csbsctl.model.backup import Backup
+from csbsctl.model.control import ControlDocument, StackState
+from csbsctl.model.declared import Declared
+from csbsctl.model.server import Server
+from csbsctl.protection.events import Event, Recorder
+from csbsctl.protection.runner import Runner, Summary
+from csbsctl.protection.site import Site
+from csbsctl.provider import Host
+from csbsctl.vault import Vault, open_vault
+from csbsctl_local.cloud.machines import Wanted
+from csbsctl_local.provider import LocalProvider
+from csbsctl_local.settings import LocalSettings
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+MIB = 1 << 20
+
+
+@dataclass
+class World:
+    """One process's view of the vault and the cloud; open another one for another process or thread."""
+
+    folder: Path
+    clock: VirtualClock
+    vault: Vault
+    cloud: LocalProvider
+    recorder: Recorder = field(default_factory=Recorder)
+
+    @property
+    def site(self) -> Site:
+        return Site(
+            vault=self.vault,
+            providers={"default": self.cloud},
+            clock=self.clock,
+            actor="tester@here",
+            reporter=self.recorder,
+            patience=(0.0,),
+        )
+
+    def server(self, name: str, *disks: int) -> Server:
+        """Create a running server whose disks carry something."""
+        server_id = self.cloud.cloud.machines.create(Wanted(name, disks or (MIB,)))
+        server = self.cloud.server(server_id)
+        for number, volume in enumerate(server.volumes):
+            self.write(server, number, f"{name} {volume.position}".encode() * 100)
+        return server
+
+    def write(self, server: Server, disk: int, data: bytes, offset: int = 0) -> None:
+        """Write through the server's I/O path."""
+        with self.cloud.cloud.disk(server.volumes[disk].id) as opened:
+            opened.write(offset, data)
+
+    def digest(self, server: Server | str) -> list[str]:
+        """Return the digest of each disk as it is now."""
+        server = self.cloud.server(server if isinstance(server, str) else server.id)
+        digests = []
+        for volume in server.volumes:
+            with self.cloud.cloud.disk(volume.id) as disk:
+                digests.append(hashlib.sha256(disk.read(0, volume.size)).hexdigest())
+        return digests
+
+    def declare(self, live: dict[str, Any]) -> None:
+        """Put policies and bindings in force, as an apply does."""
+        head = self.vault.control.head()
+        canonical = Declared.model_validate(live).canonical()
+        now = self.clock.now()
+        before = head.stacks.get("default")
+        since = dict(before.since) if before else {}
+        for kind, prefix in (("policies", "policy"), ("bindings", "binding")):
+            for name in canonical.get(kind, {}):
+                since.setdefault(f"{prefix}.{name}", now)
+        state = StackState(live=canonical, applied=canonical, since=since)
+        document = replace(
+            head, generation=head.generation + 1, stacks={"default": state}, stack="default", at=now
+        )
+        assert isinstance(document, ControlDocument)
+        self.vault.control.commit(document)
+
+    def run(self, at: datetime | None = None, policies: list[str] | None = None) -> Summary:
+        """Make one pass, at an instant."""
+        if at:
+            self.clock.move_to(at)
+        return Runner(self.site, policies).once()
+
+    def backups(self, server: Server) -> tuple[Backup, ...]:
+        return self.vault.catalogue.backups("default", server.id)
+
+    def events(self, name: str) -> list[Event]:
+        return [event for event in self.recorder.events if event.name == name]
+
+    def leftovers(self) -> list[str]:
+        """Return what a crash may have left: marked things that no backup of the catalogue explains."""
+        known = {v.ref for b in self.vault.catalogue.all() for v in b.volumes}
+        return [
+            f"{m.kind.value} {m.ref}"
+            for m in self.cloud.marked(self.vault.id)
+            if m.kind.value in ("snapshot", "volume") or (m.kind.value == "backup" and m.ref not in known)
+        ]
+
+    def another(self) -> World:
+        """Return a second runner's view of the same vault and cloud; close it."""
+        return open_world(self.folder, self.clock)
+
+    @staticmethod
+    def night(number: int, hour: float = 2) -> datetime:
+        """Return an instant of a night, by default its slot; number 0 is the first one after the start."""
+        return START + timedelta(days=number, hours=hour)
+
+    def close(self) -> None:
+        self.cloud.close()
+        self.vault.close()
+
+
+def open_world(folder: Path, clock: VirtualClock, *, create: bool = True) -> World:
+    """Open the vault and the cloud below a folder."""
+    vault = open_vault("./vault", base=folder, clock=clock, create=create, actor="tester@here")
+    host = Host("default", folder, clock, vault.data("default"), vault.sealer)
+    return World(folder, clock, vault, LocalProvider(LocalSettings(), host))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = open_world(tmp_path, VirtualClock(START))
+    yield opened
+    opened.close()
