@@ -46,9 +46,17 @@ class Heartbeat:
 class Runner:
     """This process as a runner: keeps its heartbeat moving while it holds leases."""
 
-    def __init__(self, store: Store, clock: Clock, actor: str, *, interval: float = HEARTBEAT) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        actor: str,
+        *,
+        interval: float = HEARTBEAT,
+        process: ProcessIdentity | None = None,
+    ) -> None:
         self.id = new_id()
-        self.process = this_process()
+        self.process = process or this_process()
         self._store = store
         self._clock = clock
         self._actor = actor
