@@ -59,6 +59,7 @@ def load(
     problems += cross_check(content, gathered)
     if problems or document is None:
         raise ConfigError(_presentable(problems, gathered, sensitive))
+    del content  # the models have it all now, and ten thousand bindings need not be in memory twice
     gathered.forget()
     return _configuration(directory, gathered, document, frozenset(sensitive))
 

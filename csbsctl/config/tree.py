@@ -153,8 +153,11 @@ class _Builder:
         self._keep_marks = keep_marks
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int, int]] = {}  # value, size, height
+        self._keys: dict[str, str] = {}  # every key once: there are few, written thousands of times
         self._count = 0
         self._documents = 0
+        # A text with problems is read again with marks, so that the first reading can do without.
+        self._mark = _mark if keep_marks else _nowhere
 
     def run(self) -> None:
         get_event = _Parser(self._source.text).get_event
@@ -172,13 +175,13 @@ class _Builder:
             elif kind is events.DocumentStartEvent:
                 self._documents += 1
                 if self._documents > 1:
-                    self._give_up("a second document starts here, and a file holds one", _mark(event))
+                    self._give_up("a second document starts here, and a file holds one", self._mark(event))
             elif kind is events.StreamEndEvent:
                 return
 
     def _on_scalar(self, event: Any) -> None:
         text: str = event.value
-        mark = _mark(event)
+        mark = self._mark(event)
         as_key = bool(self._stack) and self._stack[-1].wants_key
         plain = event.implicit[0] and not event.style
         if "{{" in text or "{%" in text:
@@ -189,7 +192,8 @@ class _Builder:
             time = text.rjust(len("02:00"), "0")
             self._problem(f"quote it: unquoted {text} is a number to YAML 1.1", mark, f'write "{time}"')
             plain = False
-        self._check_tag(event, mark)
+        if event.tag is not None:
+            self._check_tag(event, mark)
         value: Any = text
         if plain and not as_key:
             try:
@@ -201,13 +205,14 @@ class _Builder:
         self._add(value, mark, merge=as_key and plain and text == _MERGE)
 
     def _on_start(self, event: Any, value: dict[str, Any] | list[Any]) -> None:
-        mark = _mark(event)
+        mark = self._mark(event)
         if len(self._stack) >= MAX_DEPTH:
             self._give_up(f"nested deeper than {MAX_DEPTH} levels", mark)
         if self._stack and self._stack[-1].wants_key:
             hint = 'an expression must be quoted: "{{ var.name }}"' if type(value) is dict else None
             self._give_up("a key must be text", mark, hint)
-        self._check_tag(event, mark)
+        if event.tag is not None:
+            self._check_tag(event, mark)
         frame = _Frame(value, mark, event.anchor, self._count)
         if self._keep_marks:
             frame.marks = self._tree.marks[id(value)] = {}
@@ -224,7 +229,7 @@ class _Builder:
         self._add(frame.value, frame.opened)
 
     def _on_alias(self, event: Any) -> None:
-        mark = _mark(event)
+        mark = self._mark(event)
         if event.anchor not in self._anchors:
             inside = any(frame.anchor == event.anchor for frame in self._stack)
             why = "contains itself" if inside else "is not defined above this line"
@@ -253,7 +258,7 @@ class _Builder:
                 frame.marks[len(frame.value)] = (mark, mark)
             frame.value.append(value)
         elif frame.key is None:
-            frame.key, frame.key_mark = value, mark
+            frame.key, frame.key_mark = self._keys.setdefault(value, value), mark
             if merge and frame.merges is None:
                 frame.merges = []
             if value in frame.value:
@@ -309,6 +314,10 @@ class _Builder:
 
 def _mark(event: Any) -> Mark:
     return event.start_mark.line, event.start_mark.column
+
+
+def _nowhere(_: Any) -> Mark:
+    return 0, 0
 
 
 def _syntax_problem(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
