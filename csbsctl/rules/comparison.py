@@ -26,6 +26,9 @@ _LADDER = (1, 2, 4, 7, 14, 30, 60, 90, 180, 365)
 _TOLERANCE = 1.05
 """Gaps this much longer are the clocks' doing (23, 24 and 25 hours), not the change's."""
 
+_PAIR = 2
+"""So many points make a distance."""
+
 _PERIOD_DAYS = {"daily": 1.0, "weekly": 7.0, "monthly": 365.25 / 12, "yearly": 365.25}
 _ENDLESS = timedelta(days=365_000)
 
@@ -209,7 +212,7 @@ def _shorter_history(old: Steady, new: Steady) -> list[str]:
 
 def _sparser(old: Steady, new: Steady) -> list[str]:
     """Compare how far recovery points lie apart, up to each age that both scenarios reach."""
-    if not old.points or not new.points:
+    if min(len(old.points), len(new.points)) < _PAIR:
         return []
     reach = min(old.end - old.points[0], new.end - new.points[0])
     for age in (timedelta(days=days) for days in _LADDER):
@@ -224,9 +227,10 @@ def _sparser(old: Steady, new: Steady) -> list[str]:
 
 
 def _gap_up_to(age: timedelta, steady: Steady) -> timedelta:
-    first = bisect.bisect_left(steady.points, steady.end - age)
+    """Return the longest distance of neighbours whose newer one is not older than ``age``; at least the newest two."""
+    first = min(bisect.bisect_left(steady.points, steady.end - age), len(steady.points) - 1)
     points = steady.points[max(first - 1, 0) :]
-    return max((later - earlier for earlier, later in pairwise(points)), default=timedelta(0))
+    return max(later - earlier for earlier, later in pairwise(points))
 
 
 def _span(span: timedelta) -> str:

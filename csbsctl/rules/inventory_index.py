@@ -71,10 +71,9 @@ class InventoryIndex:
             yield self._starting_with(prefix)
 
     def _starting_with(self, prefix: str) -> Sequence[int]:
-        names = self._sorted_names
-        first = bisect.bisect_left(names, (prefix, -1))
-        # Names sort by code point, so the first name past the prefix's family is where the next prefix would stand.
-        last = bisect.bisect_left(names, (prefix[:-1] + chr(ord(prefix[-1]) + 1), -1))
+        names, length = self._sorted_names, len(prefix)
+        first = bisect.bisect_left(names, prefix, key=lambda item: item[0])
+        last = bisect.bisect_right(names, prefix, key=lambda item: item[0][:length])
         if last - first > len(names) // 2:
             return range(len(self.servers))
         return sorted(position for _, position in names[first:last])
