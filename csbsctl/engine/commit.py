@@ -117,12 +117,13 @@ class Executor:
 
 
 def rebase(proposal: Proposal, head: ControlDocument) -> Proposal:
-    """Return the proposal as it is on top of a newer head; the same one where the head has not moved.
+    """Return the proposal as it is on top of a newer head and, where guardrails look at backups, on those of now.
 
     Raises:
         Stale: this stack's part changed, or the plan comes out differently now.
     """
-    if head.generation == proposal.situation.document.generation:
+    moved = head.generation != proposal.situation.document.generation
+    if not moved and not proposal.guarded:
         return proposal
     stack = proposal.desired.stack
     if head.stacks.get(stack) != proposal.situation.document.stacks.get(stack):
@@ -133,7 +134,7 @@ def rebase(proposal: Proposal, head: ControlDocument) -> Proposal:
         raise Stale(message, hint="plan again, look at it, and apply that")
     situation = replace(proposal.situation, document=head)
     again = Planner(situation).plan(proposal.wish, targets=proposal.targets, adopt=proposal.adopt)
-    if not same_actions(again.plan, proposal.plan):
+    if moved and not same_actions(again.plan, proposal.plan):
         raise Stale(
             "what other stacks changed since changes this plan", hint="plan again, look at it, and apply that"
         )

@@ -49,6 +49,8 @@ class Proposal:
     targets: tuple[str, ...] = ()
     adopt: tuple[str, ...] = ()
     touched: frozenset[ServerKey] = frozenset()
+    guarded: bool = False
+    """Whether guardrails other than the default ones are in force or wanted."""
     summary: str | None = None
     """What history says of the commit; made from the plan where None."""
 
@@ -105,6 +107,7 @@ class Planner:
             members=reach.members,
             joined=reach.joined,
             verdicts=verdicts,
+            guarded=any(rails),
             targets=tuple(targets),
             adopt=tuple(adopt),
             touched=touched,
