@@ -31,7 +31,9 @@ HEAVY = {
     "tooz",
     "keystoneauth1",
 }
-BROAD_EXCEPTS = {"csbsctl/cli/main.py", "csbsctl/protection/runner.py"}
+EDGES = {"csbsctl/vault/stores/s3.py", "csbsctl/vault/stores/s3_errors.py"}
+"""Modules that are imported only where their library is wanted; they may import it at their top."""
+BROAD_EXCEPTS = {"csbsctl/cli/main.py", "csbsctl/protection/pool.py"}
 
 
 def sources(top: str) -> list[Path]:
@@ -95,7 +97,12 @@ def test_the_core_never_imports_a_provider(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources("csbsctl"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_libraries_are_imported_only_where_they_are_used(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
+    at_top = imports(path, top_level_only=True)
+    if str(path.relative_to(ROOT)) in EDGES:
+        return
+    edges = {edge.removesuffix(".py").replace("/", ".") for edge in EDGES}
+    assert not {name.split(".")[0] for name in at_top} & HEAVY
+    assert not at_top & edges
 
 
 @pytest.mark.parametrize(
