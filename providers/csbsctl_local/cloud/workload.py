@@ -67,6 +67,8 @@ class Verdict:
     def __str__(self) -> str:
         if self.consistent:
             return f"prefix 1..{self.last}"
+        if not self.last:
+            return f"record 1 is missing: {self.reason}"
         return f"record {self.hole} of {self.last} is missing: {self.reason}"
 
 
@@ -124,7 +126,7 @@ def run(disks: Sequence[Writable], *, more: Callable[[int], bool], fresh: bool =
     before = check(disks)
     if fresh:
         before = _wipe(disks, slots)
-    elif not before.consistent:
+    elif before.last and not before.consistent:  # what is no record at all is simply overwritten
         raise CloudRefused(
             f"the records on the disks are no prefix: {before}", hint="start over with --fresh"
         )
