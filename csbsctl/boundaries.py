@@ -14,6 +14,7 @@ import threading
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _declared: dict[str, str] = {}
+_boundaries: dict[str, list[Boundary]] = {}
 _lock = threading.Lock()
 
 
@@ -26,6 +27,7 @@ class Boundary:
             raise ValueError(msg)
         self.name = name
         self._kill_in = _kill_countdown(name)
+        _boundaries.setdefault(name, []).append(self)
 
     def __call__(self) -> None:
         """Pass the boundary; does not return when this passage is the one to die at."""
@@ -39,6 +41,12 @@ class Boundary:
 def declared() -> dict[str, str]:
     """Return every boundary declared so far: name and what has just happened there, sorted by name."""
     return dict(sorted(_declared.items()))
+
+
+def arm(name: str, passage: int = 1) -> None:
+    """Make this process kill itself at a passage of a boundary, as ``CSBSCTL_FAULT`` does: for processes that were forked."""
+    for boundary in _boundaries[name]:
+        boundary._kill_in = passage  # noqa: SLF001 - its own module
 
 
 def _kill_countdown(name: str) -> int:

@@ -124,11 +124,17 @@ class World:
         self.vault.close()
 
 
-def open_world(folder: Path, clock: VirtualClock, *, create: bool = True) -> World:
+def open_world(folder: Path, clock: VirtualClock | None = None, *, create: bool = True) -> World:
     """Open the vault and the cloud below a folder."""
+    clock = clock or VirtualClock(START)
     vault = open_vault("./vault", base=folder, clock=clock, create=create, actor="tester@here")
     host = Host("default", folder, clock, vault.data("default"), vault.sealer)
     return World(folder, clock, vault, LocalProvider(LocalSettings(), host))
+
+
+@pytest.fixture(scope="session", name="open_world")
+def _open_world() -> Any:
+    return open_world
 
 
 @pytest.fixture

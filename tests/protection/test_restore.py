@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -212,7 +213,9 @@ def test_another_request_for_the_server_overtakes_a_failed_one(world: World):
 
 
 def test_a_damaged_backup_is_found_by_verify_and_not_offered_as_good(world: World):
-    server, backup, _ = backed_up(world)
+    server = world.server("db-01", MIB)
+    world.write(server, 0, random.Random(1).randbytes(MIB // 2))
+    backup = create_backups(world.site, [server]).succeeded[0]
     packs = sorted((world.folder / "vault" / "data").rglob("*"), key=lambda p: p.stat().st_size)
     pack = next(p for p in reversed(packs) if p.is_file())
     damaged = bytearray(pack.read_bytes())
@@ -223,5 +226,5 @@ def test_a_damaged_backup_is_found_by_verify_and_not_offered_as_good(world: Worl
     assert ended[0].result is None or not ended[0].result.sound
     now = world.vault.catalogue.find(backup.id)
     assert not now.good
-    assert [r.code for r in check_restore(world.site, RestoreRequest(now)).refusals][0] == "CSBS.4000"
+    assert next(r.code for r in check_restore(world.site, RestoreRequest(now)).refusals) == "CSBS.4000"
     assert server.id == now.server.id

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from csbsctl.boundaries import Boundary
-from csbsctl.errors import CsbsError, Interrupted, LeaseLost
+from csbsctl.errors import CsbsError, Damaged, Interrupted, LeaseLost, ResourceNotFound
 from csbsctl.model.backup import Backup, Verification
 from csbsctl.model.job import JobKind
 from csbsctl.protection.jobs.work import Work
@@ -72,9 +72,12 @@ def _read(work: Work, backup: Backup, depth: Depth, sample: float) -> dict[str, 
     damage = {}
     for volume in backup.volumes:
         step = work.step(volume.name or volume.volume_id)
-        found = work.patiently(
-            lambda stored=volume, at=step: work.provider.verify(at, stored, depth, sample)  # type: ignore[misc]
-        )
+        try:
+            found = work.patiently(
+                lambda stored=volume, at=step: work.provider.verify(at, stored, depth, sample)  # type: ignore[misc]
+            )
+        except (Damaged, ResourceNotFound) as error:
+            found = [Damage(error.message, ((0, volume.size),))]
         if found:
             damage[volume.name or volume.volume_id] = tuple(found)
     return damage

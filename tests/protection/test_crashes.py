@@ -1,0 +1,150 @@
+"""Killed at any boundary, anywhere: the same command or the next run ends in the state of an undisturbed one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import csbsctl.protection.byhand
+import csbsctl.protection.restore
+import csbsctl.protection.runner  # noqa: F401 - declares its boundaries
+import csbsctl_local.provider  # noqa: F401 - declares its boundaries
+from csbsctl.boundaries import declared
+from csbsctl.clock import VirtualClock, format_instant, parse_instant
+from tests.protection import scenario
+
+if TYPE_CHECKING:
+    from tests.protection.conftest import World
+
+POLICY = {
+    "policies": {"gold": {"schedule": {"at": ["02:00"]}, "retention": {"count": 1}}},
+    "bindings": {"web": {"policy": "gold", "servers": ["web-01"]}},
+}
+STORIES = {
+    "run": (
+        "backup.",
+        "prune.",
+        "collect.journalled",
+        "collect.collected",
+        "lease.",
+        "job.",
+        "vault.generation",
+    ),
+    "backup": ("backup.",),
+    "restore_in_place": ("restore.", "backup."),
+    "restore_as_new": ("restore.",),
+    "image": ("image.",),
+    "unimage": ("image.",),
+    "delete": ("delete.",),
+    "verify": ("verify.",),
+}
+NOT_PASSED = {
+    "run": {"backup.undone", "lease.fenced"},
+    "backup": {"backup.undone"},
+    "restore_in_place": {"backup.undone", "restore.built"},
+    "restore_as_new": {"restore.secured", "restore.stopped", "restore.swapped", "restore.started"},
+    "image": {"image.removed"},
+    "unimage": {"image.pinned", "image.created", "image.recorded"},
+}
+"""Boundaries that a story does not come by; everything else declared must kill it."""
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    for story, prefixes in STORIES.items():
+        for name in declared():
+            if name.startswith(prefixes) and name not in NOT_PASSED.get(story, ()):
+                yield story, name
+
+
+class Stage:
+    """A prepared world on disk, copied for every case, and what each story makes of it when nothing disturbs it."""
+
+    def __init__(self, folder: Path, at: str, open_world: Any) -> None:
+        self.folder, self.at = folder, at
+        self._open_world = open_world
+        self._expected: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def copy(self, to: Path) -> Path:
+        return Path(shutil.copytree(self.folder, to))
+
+    def undisturbed(self, to: Path, *story: str) -> dict[str, Any]:
+        if story not in self._expected:
+            self._expected[story] = outcome(self._open_world, self.copy(to), self.at, *story)
+        return self._expected[story]
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory, open_world: Any) -> Stage:
+    """Return a server with two backups by hand, one of them with an image, and one of last night; it is night again."""
+    from csbsctl.protection.byhand import create_backups, create_image
+
+    world: World = open_world(tmp_path_factory.mktemp("stage"))
+    server = world.server("web-01", 1 << 20, 1 << 20)
+    world.declare(POLICY)
+    create_backups(world.site, [server], name="first")
+    second = create_backups(world.site, [server], name="second").succeeded[0]
+    create_image(world.site, second, "silver")
+    world.run(world.night(0))
+    world.write(server, 0, b"since then", 8192)
+    world.close()
+    return Stage(world.folder, format_instant(world.night(1)), open_world)
+
+
+def killed(folder: Path, at: str, story: str, boundary: str) -> bool:
+    """Play a story in a process of its own that dies at a boundary; return whether it came by."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.protection.scenario", "tests.protection.conftest"])
+    process = context.Process(target=scenario.play, args=(str(folder), at, story, boundary))
+    process.start()
+    process.join(100)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode == -signal.SIGKILL
+
+
+def outcome(open_world: Any, folder: Path, at: str, *stories: str) -> dict[str, Any]:
+    """Play stories to their end, one new runner each, and return what there is then."""
+    for story in stories:
+        world = open_world(folder, VirtualClock(parse_instant(at)), create=False)
+        scenario.STORIES[story](world)
+        world.close()
+    world = open_world(folder, VirtualClock(parse_instant(at)), create=False)
+    try:
+        return scenario.state_of(world)
+    finally:
+        world.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("story", "boundary"), list(cases()))
+def test_killed_at_a_boundary_the_next_run_ends_as_if_undisturbed(
+    stage: Stage, open_world: Any, tmp_path: Path, story: str, boundary: str
+):
+    expected = stage.undisturbed(tmp_path / "quiet", story, "run")
+    assert expected["leftovers"] == expected["open jobs"] == expected["held leases"] == []
+    folder = stage.copy(tmp_path / "killed")
+    assert killed(folder, stage.at, story, boundary), f"{boundary} was not passed"
+    assert outcome(open_world, folder, stage.at, story, "run") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "boundary", [name for name in declared() if name.startswith(("backup.", "restore."))]
+)
+def test_killed_in_a_restore_a_run_alone_leaves_a_whole_server_and_nothing_behind(
+    stage: Stage, open_world: Any, tmp_path: Path, boundary: str
+):
+    if boundary in NOT_PASSED["restore_in_place"]:
+        return
+    before = stage.undisturbed(tmp_path / "before")["servers"]
+    restored = stage.undisturbed(tmp_path / "restored", "restore_in_place")["servers"]
+    folder = stage.copy(tmp_path / "killed")
+    assert killed(folder, stage.at, "restore_in_place", boundary)
+    after = outcome(open_world, folder, stage.at, "run")
+    assert after["servers"] in (before, restored)
+    assert after["leftovers"] == after["open jobs"] == after["held leases"] == []
