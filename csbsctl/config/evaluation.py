@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from csbsctl.config.expressions import ExpressionError, evaluate, is_expression
-from csbsctl.config.gathering import Gathered, Path_
+from csbsctl.config.expressions import ExpressionError, evaluate, is_expression, variables_in
+from csbsctl.config.gathering import Gathered, KeyPath
 from csbsctl.config.variables import texts_in
 from csbsctl.diagnostics import Diagnostic
 
@@ -15,7 +14,6 @@ _LITERAL = frozenset({"version", "include", "variables"})
 """Sections read before variables have values."""
 _SECRET_KEEPING = frozenset({"vault", "providers"})
 """Sections that are never stored in the vault or a plan."""
-_BARE_VAR = re.compile(r"\bvar\b(?!\s*\.\s*[A-Za-z_])")
 
 
 class Evaluator:
@@ -24,9 +22,10 @@ class Evaluator:
     def __init__(self, gathered: Gathered, variables: Mapping[str, Any], secrets: frozenset[str]) -> None:
         self._gathered = gathered
         self._variables = variables
+        self._secrets = secrets
         raw = gathered.document.get("variables")
-        self._names_secret = _any_word(secrets)
-        self._waits_for = _any_word(raw.keys() - variables.keys() if isinstance(raw, dict) else ())
+        self._worthless = frozenset(raw) - variables.keys() if isinstance(raw, dict) else frozenset()
+        """Declared, but without a usable value; that is reported already, and not again at every use."""
         self.problems: list[Diagnostic] = []
         self.sensitive: set[str] = set()
 
@@ -34,7 +33,7 @@ class Evaluator:
         """Return the document with every expression evaluated."""
         return {section: self._value(value, (section,)) for section, value in self._gathered.document.items()}
 
-    def _value(self, value: Any, path: Path_) -> Any:
+    def _value(self, value: Any, path: KeyPath) -> Any:
         if isinstance(value, str):
             return self._text(value, path) if is_expression(value) else value
         if isinstance(value, dict):
@@ -43,13 +42,13 @@ class Evaluator:
             return [self._value(item, (*path, index)) for index, item in enumerate(value)]
         return value
 
-    def _text(self, text: str, path: Path_) -> Any:
+    def _text(self, text: str, path: KeyPath) -> Any:
         if path[0] in _LITERAL:
             self._problem("expressions are not allowed here: this is read before variables have values", path)
             return FAILED
-        if self._waits_for and self._waits_for.search(text):
+        if _uses(text, self._worthless):
             return FAILED
-        secret = self._uses_secret(text)
+        secret = _uses(text, self._secrets)
         if secret and path[0] not in _SECRET_KEEPING:
             self._problem(
                 "a sensitive variable may only be used in `vault` and `providers`: the rest is stored in the vault",
@@ -65,18 +64,16 @@ class Evaluator:
             self.sensitive.update(texts_in(result))
         return result
 
-    def _uses_secret(self, text: str) -> bool:
-        if self._names_secret is None:
-            return False
-        return bool(self._names_secret.search(text) or _BARE_VAR.search(text))
-
-    def _problem(self, summary: str, path: Path_) -> None:
+    def _problem(self, summary: str, path: KeyPath) -> None:
         self.problems.append(Diagnostic(summary, self._gathered.locate(path)))
 
 
-def _any_word(words: Collection[str]) -> re.Pattern[str] | None:
-    return re.compile(rf"\b({'|'.join(map(re.escape, words))})\b") if words else None
+def _uses(text: str, names: frozenset[str]) -> bool:
+    if not names:
+        return False
+    used = variables_in(text)
+    return used is None or not used.isdisjoint(names)
 
 
-FAILED = "{{ }}"
+FAILED = "\N{REPLACEMENT CHARACTER} not evaluated"
 """Stands for a value whose expression failed; what validation says about it is of no interest."""

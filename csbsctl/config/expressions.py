@@ -53,6 +53,31 @@ def is_expression(text: str) -> bool:
     return "{{" in text or "{%" in text
 
 
+@lru_cache(maxsize=1024)
+def variables_in(text: str) -> frozenset[str] | None:
+    """Return the names of the variables a text uses; None when it may be any of them, as with a bare ``var``."""
+    import jinja2  # noqa: PLC0415
+    from jinja2 import nodes  # noqa: PLC0415
+
+    try:
+        tree = _environment().parse(text)
+    except (jinja2.TemplateSyntaxError, RecursionError):
+        return frozenset()  # evaluation says what is wrong with it
+    names: set[str] = set()
+    waiting: list[nodes.Node] = [tree]
+    while waiting:
+        match waiting.pop():
+            case nodes.Getattr(node=nodes.Name(name="var"), attr=str(name)):
+                names.add(name)
+            case nodes.Getitem(node=nodes.Name(name="var"), arg=nodes.Const(value=str(name))):
+                names.add(name)
+            case nodes.Name(name="var"):
+                return None
+            case node:
+                waiting += node.iter_child_nodes()
+    return frozenset(names)
+
+
 def evaluate(text: str, variables: Mapping[str, Any]) -> Any:
     """Return what a text with expressions means.
 

@@ -23,7 +23,8 @@ LISTED = frozenset({"access", "moved"})
 EXTENSION = "x-"
 """Keys that start so are ignored: a place for YAML anchors."""
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""Keys and indexes from the top of the configuration down to a value."""
 
 
 class Gathered:
@@ -38,7 +39,7 @@ class Gathered:
         """A file could not be read, so that names may be missing that are declared in it."""
         self._marked: dict[int, Tree] = {}
 
-    def declares(self, path: Path_) -> bool:
+    def declares(self, path: KeyPath) -> bool:
         """Say whether a path is written in some file."""
         for number, source in enumerate(self.sources):
             found = self._locate_in(number, source, self._local(number, path), key=True)
@@ -50,7 +51,7 @@ class Gathered:
         """Drop the values; places can still be computed."""
         self.document = {}
 
-    def locate(self, path: Path_, *, key: bool = False) -> Place | None:
+    def locate(self, path: KeyPath, *, key: bool = False) -> Place | None:
         """Return where a value stands (or its key): the value if it is on its key's line, else the key.
 
         A path that leads nowhere gives the place of the deepest part that exists. Files are read again with marks,
@@ -63,7 +64,7 @@ class Gathered:
                 best = found
         return best[1] if best else None
 
-    def _local(self, number: int, path: Path_) -> Path_:
+    def _local(self, number: int, path: KeyPath) -> KeyPath:
         """Return the path inside one file: items of joined lists are counted file by file."""
         if len(path) < 2 or path[0] not in LISTED or not isinstance(path[1], int):  # noqa: PLR2004
             return path
@@ -73,7 +74,9 @@ class Gathered:
             before += len(items) if isinstance(items, list) else 0
         return path[0], path[1] - before, *path[2:]
 
-    def _locate_in(self, number: int, source: Source, path: Path_, *, key: bool) -> tuple[int, Place] | None:
+    def _locate_in(
+        self, number: int, source: Source, path: KeyPath, *, key: bool
+    ) -> tuple[int, Place] | None:
         tree = self._tree(number)
         container, depth = tree.value, 0
         where: Mark | None = None
@@ -127,7 +130,7 @@ class Gathered:
         elif not (section == "version" and value == present):
             self._declared_twice((section,))
 
-    def _declared_twice(self, path: Path_) -> None:
+    def _declared_twice(self, path: KeyPath) -> None:
         here = len(self.sources) - 1
         first = next(
             found[1]
@@ -137,7 +140,7 @@ class Gathered:
         name = ".".join(str(step) for step in path)
         self._problem(f"{name!r} is declared twice", here, path, related=(first,))
 
-    def _problem(self, summary: str, number: int, path: Path_, *, related: tuple[Place, ...] = ()) -> None:
+    def _problem(self, summary: str, number: int, path: KeyPath, *, related: tuple[Place, ...] = ()) -> None:
         found = self._locate_in(number, self.sources[number], path, key=True)
         self.problems.append(Diagnostic(summary, found[1] if found else None, related=related))
 

@@ -118,3 +118,11 @@ def test_jinja_is_not_imported_without_expressions(folder):
         "sys.exit('jinja2' in sys.modules or 'ruamel' in sys.modules or 'dateutil' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=folder.path, check=False).returncode == 0
+
+
+def test_a_value_that_looks_like_a_failed_expression_is_still_reported(folder):
+    from csbsctl.config.evaluation import FAILED
+
+    text = 'variables: {x: {}}\nstack: "{{ var.x }}"\n'
+    assert len(folder.problems(text, variables=[f"x={FAILED}"])) == 1
+    assert len(folder.problems(text, variables=["x={{ }}"])) == 1

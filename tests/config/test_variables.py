@@ -153,3 +153,8 @@ def test_a_variable_file_with_a_secret_of_the_wrong_type_does_not_show_it(folder
     path = folder.write("token: [hunter2, 'hun\\ter2']\n", "vars.yaml")
     for problem in folder.problems(SECRET, var_files=[path]):
         assert "hunter2" not in problem.render()
+
+
+def test_a_word_that_only_looks_like_a_secret_is_no_secret(folder):
+    text = SECRET.replace("token: {", "env: {default: e}\n  token: {") + 'stack: "{{ var.env }}-token"\n'
+    assert folder.load(text, variables=["token=hunter2"]).stack == "e-token"
