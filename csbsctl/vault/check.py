@@ -20,6 +20,7 @@ from csbsctl.model.job import JobState
 from csbsctl.vault import audit, catalogue, journal, leases, probe, runners
 from csbsctl.vault.coordination import CoordinatedStore
 from csbsctl.vault.description import ProbeResult
+from csbsctl.vault.naming import split_segment
 from csbsctl.vault.series import EMPTY, Generation, Series
 from csbsctl.vault.stores import DirectoryStore, ReadOnlyStore, Store
 from csbsctl.vault.vault import Vault
@@ -181,14 +182,19 @@ class _Check:
             self._sweep(key, "a job was announced and never began")
 
     def _look_at_leases(self) -> None:
-        holders = self._vault.leases.holders()
-        for holder in holders:
-            if not holder.alive:
+        working = {self._vault.runner.id}
+        for segment in self._store.folders(leases.FOLDER + "/"):
+            try:
+                holder = self._vault.leases.holder(*split_segment(segment))
+            except Damaged:  # reported where its document was read
+                continue
+            if holder:
+                working.add(holder.runner)
+            if holder and not holder.alive:
                 message = f"its runner is gone since {holder.since}; whoever works on {holder.server} next takes over"
-                self._find(Severity.NOTE, f"{leases.FOLDER}/{holder.provider}~{holder.server}", message)
-        working = {holder.runner for holder in holders}
+                self._find(Severity.NOTE, f"{leases.FOLDER}/{segment}", message)
         for key in self._store.keys(runners.FOLDER + "/"):
-            if key.rpartition("/")[2] not in working | {self._vault.runner.id}:
+            if key.rpartition("/")[2] not in working:
                 self._sweep(key, "a runner ended without taking its heartbeat away")
 
     def _look_at_leftovers(self) -> None:

@@ -139,14 +139,16 @@ class Leases:
 
     def holders(self) -> list[Holder]:
         """Return every lease that is held, by the living and the dead."""
-        found = []
-        for segment in self._store.folders(FOLDER + "/"):
-            body = self._series(segment).head().body
-            if body.get("runner"):
-                alive = body["runner"] == self.runner.id or self._witness.alive(body["runner"])
-                provider, server = split_segment(segment)
-                found.append(Holder(provider, server, body["number"], body["runner"], body["since"], alive))
-        return found
+        held = (self.holder(*split_segment(segment)) for segment in self._store.folders(FOLDER + "/"))
+        return [holder for holder in held if holder is not None]
+
+    def holder(self, provider: str, server: str) -> Holder | None:
+        """Return who has a server; None when nobody has."""
+        body = self._series(server_segment(provider, server)).head().body
+        if not body.get("runner"):
+            return None
+        alive = body["runner"] == self.runner.id or self._witness.alive(body["runner"])
+        return Holder(provider, server, body["number"], body["runner"], body["since"], alive)
 
     def stands(self, segment: str, generation: Generation) -> bool:
         """Tell whether nothing was written after a generation of a lease."""

@@ -99,12 +99,13 @@ class DirectoryStore:
                 os.unlink(path)
             except (FileNotFoundError, NotADirectoryError):
                 return
-        parent = os.path.dirname(path)
-        if parent != self._path:
+        folder = os.path.dirname(path)
+        while folder != self._path:
             try:
-                os.rmdir(parent)
+                os.rmdir(folder)
             except OSError:  # not empty, most of the time
                 return
+            folder = os.path.dirname(folder)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore."""
