@@ -152,9 +152,7 @@ def gather(directory: Path) -> Gathered:
         ConfigError: ``csbs.yaml`` itself cannot be read or is no mapping.
     """
     gathered = Gathered()
-    main = read_source(
-        directory / FILE_NAME, missing_hint="`csbsctl init` writes a starter; -C DIR looks in another folder"
-    )
+    main = read_source(directory / FILE_NAME, missing_hint=_missing_hint(directory))
     gathered.take(main, _checked(main))
     for path in _included(gathered, directory):
         try:
@@ -164,6 +162,15 @@ def gather(directory: Path) -> Gathered:
             gathered.problems += error.diagnostics
             gathered.incomplete = True
     return gathered
+
+
+def _missing_hint(directory: Path) -> str:
+    if not directory.is_dir():
+        return "the folder does not exist"
+    for other in ("csbs.yml", "csbs.json"):
+        if (directory / other).exists():
+            return f"there is a {other}: call it {FILE_NAME}"
+    return "`csbsctl init` writes a starter; -C DIR looks in another folder"
 
 
 def _checked(source: Source) -> Tree:

@@ -232,3 +232,8 @@ def test_aliases_do_not_add_depth_past_the_limit(folder):
     lines = ["x-0: &a0 " + "[" * 20 + "]" * 20]
     lines += [f"x-{n}: &a{n} " + "[" * 20 + f"*a{n - 1}" + "]" * 20 for n in range(1, 9)]
     assert "nested deeper" in folder.said("\n".join(lines))[0]
+
+
+def test_another_name_of_the_file_is_noticed(folder):
+    folder.write("stack: x\n", "csbs.yml")
+    assert folder.problems()[0].hint == "there is a csbs.yml: call it csbs.yaml"
