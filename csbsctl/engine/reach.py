@@ -116,7 +116,8 @@ def live_bonds(stack: str, state: StackState, situation: Situation) -> dict[Serv
                     bonds[key] = Bond(servers[key].name if key in servers else known, stack, name, policy)
     if ruled and situation.inventory is not None:
         found = assign(parse_bindings(ruled), situation.inventory, members=state.members)
-        bonds.update(_bonds(found, stack))
+        for key, bond in _bonds(found, stack).items():
+            bonds.setdefault(key, bond)  # a server that two bindings of one policy reach is the named one's
     return bonds
 
 

@@ -21,6 +21,7 @@ from csbsctl.vault import Vault, open_vault
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GIB = 1 << 30
 
+
 def server(name: str, **more: Any) -> Server:
     volumes = more.pop("volumes", (Volume(f"vol-{name}", "system", 10 * GIB, bootable=True),))
     created = more.pop("created_at", NOON - timedelta(days=400))
@@ -95,7 +96,9 @@ class World:
             }
         )
 
-    def wish(self, declared: dict[str, Any], *, stack: str = "shop", moved: dict[str, str] | None = None) -> Desired:
+    def wish(
+        self, declared: dict[str, Any], *, stack: str = "shop", moved: dict[str, str] | None = None
+    ) -> Desired:
         return Desired.form(stack, Declared.model_validate(declared).canonical(), moved=moved)
 
     def plan(self, declared: dict[str, Any] | Desired, *, stack: str = "shop", **more: Any) -> Proposal:
@@ -103,7 +106,9 @@ class World:
         wish = declared if isinstance(declared, Desired) else self.wish(declared, stack=stack, moved=moved)
         return Planner(self.situation()).plan(wish, **more)
 
-    def apply(self, declared: dict[str, Any] | Desired | Proposal, *, allow: tuple[str, ...] = (), **more: Any) -> Applied:
+    def apply(
+        self, declared: dict[str, Any] | Desired | Proposal, *, allow: tuple[str, ...] = (), **more: Any
+    ) -> Applied:
         proposal = declared if isinstance(declared, Proposal) else self.plan(declared, **more)
         return self.executor.apply(proposal, allow=allow)
 

@@ -18,7 +18,10 @@ def actions(proposal):
 
 def test_a_first_plan_creates_everything_and_counts_who_becomes_protected(world):
     plan = world.plan(SHOP).plan
-    assert {c.address: c.action for c in plan.changes} == {"policy.gold": Action.CREATE, "binding.web": Action.CREATE}
+    assert {c.address: c.action for c in plan.changes} == {
+        "policy.gold": Action.CREATE,
+        "binding.web": Action.CREATE,
+    }
     assert plan.protected.to_json() == {"before": 0, "after": 2, "servers": 3}
     assert plan.base_generation == 0
 
@@ -56,7 +59,11 @@ def test_the_order_of_a_list_that_is_a_set_is_no_change(world):
 
 def test_defaults_written_out_are_no_change(world):
     world.apply(SHOP)
-    spelled = {**GOLD, "enabled": True, "schedule": {"at": ["02:00"], "start_within": "4h", "timezone": "UTC"}}
+    spelled = {
+        **GOLD,
+        "enabled": True,
+        "schedule": {"at": ["02:00"], "start_within": "4h", "timezone": "UTC"},
+    }
     assert world.plan({**SHOP, "policies": {"gold": spelled}}).plan.empty
 
 

@@ -1,0 +1,252 @@
+"""Each class of findings: made to happen, and shown not to fire falsely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from csbsctl.engine.drift import Detector, Evidence
+from csbsctl.errors import UsageError
+from csbsctl.model.backup import BackupState, Verification
+from csbsctl.model.job import Job, JobKind, JobState
+from csbsctl.model.server import Volume
+from csbsctl.provider import Marked, MarkedKind, Marker, Quota
+
+GOLD = {"schedule": {"at": ["02:00"]}, "retention": {"count": 30}}
+WEB = {"policy": "gold", "servers": ["web-01", "web-02"]}
+SHOP = {"policies": {"gold": GOLD}, "bindings": {"web": WEB}}
+RULED = {"policies": {"gold": GOLD}, "bindings": {"web": {"policy": "gold", "match": {"name": "web-*"}}}}
+
+
+def drift(world, declared=SHOP, *, jobs=(), marked=None, only=()):
+    detector = Detector(world.situation(), Evidence(jobs=jobs, marked=marked or {}))
+    return detector.detect(world.wish(declared), only=only)
+
+
+def classes(world, declared=SHOP, **more):
+    return [finding.finding_class.value for finding in drift(world, declared, **more).findings]
+
+
+def last_night(world, name, **more):
+    return world.backup(name, world.clock.now().replace(hour=2), **more)
+
+
+def test_after_an_apply_there_is_no_drift_not_even_in_a_year_of_nightly_backups(world):
+    world.apply(SHOP)
+    assert drift(world).findings == ()
+    assert drift(world).exit_code == 0
+    world.clock.advance(timedelta(days=365))
+    for name in ("web-01", "web-02"):
+        world.keep(last_night(world, name))
+    assert drift(world).findings == ()
+
+
+def test_a_live_edit_is_config_drift_with_who_and_since_when(world):
+    world.apply(SHOP)
+    world.editor.set("shop", "policy.gold", ["enabled"], False)
+    (finding,) = drift(world).findings
+    assert finding.finding_class.value == "config"
+    assert finding.message == (
+        "changed outside of csbsctl: enabled is false, declared true "
+        "(console: ops, generation 2, 2026-11-22 12:00 UTC)"
+    )
+    assert finding.since == world.clock.now()
+    assert drift(world).exit_code == 2
+    world.apply(SHOP)
+    assert drift(world).findings == ()
+
+
+def test_what_is_declared_and_not_applied_is_config_drift_without_blame(world):
+    world.apply(SHOP)
+    (finding,) = drift(world, {**SHOP, "policies": {"gold": {**GOLD, "retention": {"count": 9}}}}).findings
+    assert finding.message == "not applied: retention.count is 30, declared 9"
+
+
+def test_a_server_that_must_be_protected_and_is_not(world):
+    declared = {**SHOP, "objectives": {"all": {"match": {"name": "*"}, "protected": "required"}}}
+    world.apply(declared)
+    (finding,) = drift(world, declared).findings
+    assert (finding.finding_class.value, finding.address) == ("unprotected", "server.db-07")
+
+
+def test_a_server_that_another_stack_protects_is_not_unprotected(world):
+    declared = {**SHOP, "objectives": {"all": {"match": {"name": "*"}, "protected": "required"}}}
+    world.apply(declared)
+    lab = {"policies": {"p": GOLD}, "bindings": {"db": {"policy": "p", "servers": ["db-07"]}}}
+    world.apply(lab, stack="lab")
+    assert classes(world, declared) == []
+
+
+def test_bound_servers_that_go_are_renamed_or_grow_a_shared_disk(world):
+    world.apply(SHOP)
+    first, second, db = world.servers
+    world.servers = [second, db]
+    assert classes(world) == ["binding"]
+    world.servers = [replace(first, name="web-99"), second, db]
+    assert "web-99" in drift(world).findings[0].message
+    shared = (*first.volumes, Volume("v", "quorum", 1 << 30, shared=True))
+    world.servers = [replace(first, volumes=shared), second, db]
+    assert "quorum" in drift(world).findings[0].message
+
+
+def test_a_newly_matched_server_is_a_note_until_the_next_apply(world):
+    world.apply(RULED)
+    world.servers.append(world.server("web-03"))
+    (finding,) = drift(world, RULED).findings
+    assert (finding.finding_class.value, finding.severity) == ("binding", "note")
+    world.apply(RULED)
+    assert classes(world, RULED) == []
+
+
+def test_a_slot_without_a_backup_is_missed_once_its_time_to_start_is_over(world):
+    world.apply(SHOP)
+    world.clock.move_to(world.clock.now().replace(day=23, hour=5, minute=59))
+    assert classes(world) == []
+    world.clock.advance(timedelta(minutes=2))
+    report = drift(world)
+    assert [f.finding_class.value for f in report.findings] == ["missed", "missed"]
+    assert report.findings[0].since == world.clock.now().replace(hour=2, minute=0)
+    assert report.summary == {"missed": 2}
+    for name in ("web-01", "web-02"):
+        world.keep(last_night(world, name))
+    assert classes(world) == []
+
+
+def test_a_slot_that_fell_while_a_backup_was_being_made_is_not_missed(world):
+    one = {**SHOP, "bindings": {"web": {**WEB, "servers": ["web-01"]}}}
+    world.apply(one)
+    world.clock.advance(timedelta(days=1))
+    slot = world.clock.now().replace(hour=2)
+    early, late = slot - timedelta(hours=1), slot + timedelta(hours=1)
+    world.keep(world.backup("web-01", early, policy=None, slot=None, finished_at=late))
+    assert classes(world, one) == []
+
+
+def test_slots_of_a_policy_that_is_off_or_from_before_the_binding_are_not_missed(world):
+    off = {**SHOP, "policies": {"gold": {**GOLD, "enabled": False}}}
+    world.apply(off)
+    world.clock.advance(timedelta(days=2))
+    assert classes(world, off) == []
+    world.apply(SHOP)
+    assert classes(world) == []
+
+
+def test_a_recovery_point_older_than_its_objective(world):
+    declared = {**SHOP, "objectives": {"prod": {"match": {"name": "web-01"}, "rpo": "26h"}}}
+    world.apply(declared)
+    world.keep(last_night(world, "web-01"))
+    assert classes(world, declared, only=["objective"]) == []
+    world.clock.advance(timedelta(hours=17))
+    (finding,) = drift(world, declared, only=["objective"]).findings
+    assert finding.address == "server.web-01"
+    assert finding.since == world.clock.now() - timedelta(hours=1)
+    world.keep(world.backup("web-01", world.clock.now(), policy=None, slot=None, name="manualbk_1"))
+    assert classes(world, declared, only=["objective"]) == []
+
+
+def test_a_server_without_any_backup_gets_as_long_as_the_objective_allows(world):
+    declared = {**SHOP, "objectives": {"prod": {"match": {"name": "web-01"}, "rpo": "26h"}}}
+    world.apply(declared)
+    assert classes(world, declared) == []
+    world.clock.advance(timedelta(hours=27))
+    assert classes(world, declared, only=["objective"]) == ["objective"]
+
+
+def test_a_failed_backup_counts_until_a_good_one_follows(world):
+    world.apply(SHOP)
+    night = world.clock.now().replace(hour=2)
+    error = {"code": "provider.refused", "message": "the disk is locked"}
+    world.keep(world.backup("web-01", night, state=BackupState.ERROR, error=error))
+    (finding,) = drift(world).findings
+    assert finding.finding_class.value == "backup"
+    assert "the disk is locked" in finding.message
+    world.keep(world.backup("web-01", night + timedelta(hours=1)))
+    assert classes(world) == []
+
+
+def test_a_damaged_backup_counts_until_it_is_gone(world):
+    world.apply(SHOP)
+    world.keep(last_night(world, "web-01", verification=Verification.FAILED))
+    assert classes(world) == ["backup"]
+
+
+def test_a_backup_that_the_cloud_no_longer_has(world):
+    world.apply(SHOP)
+    kept = last_night(world, "web-01")
+    world.keep(kept)
+    there = Marked(MarkedKind.BACKUP, kept.volumes[0].ref, Marker("v", kept.job, "id-web-01"))
+    assert classes(world, marked={"default": [there]}) == []
+    assert classes(world, marked={}) == []
+    assert classes(world, marked={"default": []}) == ["backup"]
+
+
+def test_backups_that_nothing_prunes_any_more_are_noted(world):
+    world.apply(SHOP)
+    world.nightly("web-02", 3)
+    smaller = {**SHOP, "bindings": {"web": {**WEB, "servers": ["web-01"]}}}
+    world.apply(smaller)
+    (finding,) = drift(world, smaller).findings
+    assert finding.severity == "note"
+    assert finding.message.startswith("3 backups of policy gold on web-02 never expire")
+
+
+def test_a_chain_that_hangs_on_a_foreign_backup(world):
+    world.apply(SHOP)
+    night = world.clock.now().replace(hour=2)
+    world.keep(world.backup("web-01", night))
+    ours = world.backup("web-01", night).volumes[0].ref
+    world.keep(world.backup("web-01", night + timedelta(hours=1), parent=ours))
+    assert classes(world) == []
+    world.keep(world.backup("web-01", night + timedelta(hours=2), parent="somebody-elses"))
+    assert classes(world) == ["chain"]
+
+
+def job(world, state):
+    return Job(
+        id="job-1",
+        kind=JobKind.BACKUP,
+        state=state,
+        provider="default",
+        runner="r",
+        fence=1,
+        started_at=world.clock.now(),
+    )
+
+
+def test_a_snapshot_left_behind_is_an_orphan_and_one_in_use_is_not(world):
+    world.apply(SHOP)
+    old = world.clock.now() - timedelta(hours=1)
+    snapshot = Marked(MarkedKind.SNAPSHOT, "snap-1", Marker("v", "job-1", "id-web-01"), created_at=old)
+    marked = {"default": [snapshot]}
+    assert classes(world, marked=marked, jobs=[job(world, JobState.RUNNING)]) == []
+    assert classes(world, marked=marked, jobs=[job(world, JobState.FAILED)]) == ["orphan"]
+    young = {"default": [replace(snapshot, created_at=world.clock.now())]}
+    assert classes(world, marked=young) == []
+
+
+def test_a_restored_server_is_a_result_and_no_orphan(world):
+    world.apply(SHOP)
+    old = world.clock.now() - timedelta(hours=1)
+    restored = Marked(MarkedKind.SERVER, "srv", Marker("v", "job-1", "x"), created_at=old)
+    assert classes(world, marked={"default": [restored]}) == []
+
+
+def test_a_quota_that_is_nearly_used_up(world):
+    world.apply(SHOP)
+    world.quotas = {"default": Quota(backups=10, backups_used=8)}
+    assert classes(world) == []
+    world.quotas = {"default": Quota(backups=10, backups_used=9)}
+    assert [f.severity for f in drift(world).findings] == ["warning"]
+    world.quotas = {"default": Quota(backups=10, backups_used=10)}
+    assert [f.severity for f in drift(world).findings] == ["error"]
+
+
+def test_only_looks_at_some_classes_and_refuses_unknown_ones(world):
+    world.apply(SHOP)
+    world.editor.set("shop", "policy.gold", ["enabled"], False)
+    assert classes(world, only=["missed"]) == []
+    assert classes(world, only=["config", "missed"]) == ["config"]
+    with pytest.raises(UsageError, match="not a class of findings"):
+        drift(world, only=["konfig"])
