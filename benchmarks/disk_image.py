@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,13 +97,14 @@ class DiskImage:
         return "".join(rows).encode()[:DATABASE_PAGE].ljust(DATABASE_PAGE, b"\0")
 
     def _library(self) -> Iterator[Path]:
-        """Yield files of /usr in a seeded order, again and again if need be."""
-        paths = [
-            Path(folder, name)
-            for folder, _, names in os.walk("/usr")
-            for name in sorted(names)
-            if Path(folder, name).is_file() and not Path(folder, name).is_symlink()
-        ]
+        """Yield files of /usr in a seeded order, hard links once as on a disk; again and again if need be."""
+        paths: dict[tuple[int, int], str] = {}
+        for folder, _, names in os.walk("/usr"):
+            for name in sorted(names):
+                status = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - half a million Paths take long
+                if stat.S_ISREG(status.st_mode):
+                    paths.setdefault((status.st_dev, status.st_ino), os.path.join(folder, name))  # noqa: PTH118
+        order = sorted(paths.values())
         while True:
-            self._random.shuffle(paths)
-            yield from paths
+            self._random.shuffle(order)
+            yield from map(Path, order)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from .deposit import Deposit, Lane
-from .layout import CHUNK, NAME, ChunkName, PackId
+from .layout import CHUNK, NAME, ChunkName
 from .manifest import leaf_names
 from .parts import Parts
 
@@ -43,15 +43,13 @@ class Copier:
 def rescue(parts: Parts, deposit: Deposit, leaves: bytes) -> None:
     """Store anew whatever a manifest needs and only doomed packs hold, until the doom list stands still.
 
-    The chunks may have been found before their packs were doomed, or come unread from a parent that is itself being
-    deleted. Who commits after this knows of every verdict that does not wait for him.
-
     Raises:
         Damaged: something the manifest needs is lost.
     """
-    safe: Collection[PackId] = frozenset()
-    while not (doomed := parts.doom.packs()) <= set(safe):
-        deposit.avoid |= doomed
+    rescued = False
+    while not rescued or not parts.doom.packs() <= deposit.avoid:
+        rescued = True
+        deposit.avoid |= parts.doom.packs()
         parts.index.refresh()
         copier = Copier(parts, deposit)
         for name in _names(leaves):
@@ -59,7 +57,6 @@ def rescue(parts: Parts, deposit: Deposit, leaves: bytes) -> None:
             for chunk in leaf_names(parts.fetcher.item(name)):
                 copier.copy(chunk)
         copier.finish()
-        safe = doomed
 
 
 def _names(leaves: bytes) -> Iterable[ChunkName]:

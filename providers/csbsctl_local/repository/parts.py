@@ -41,6 +41,14 @@ class Parts:
         except Damaged as error:
             raise Damaged(f"manifest {name}: {error.message}") from None
 
+    def has_manifest(self, name: str) -> bool:
+        """Say whether a manifest exists."""
+        try:
+            self.blobs.get(manifest_key(name), 0, 1)
+        except BlobNotFound:
+            return False
+        return True
+
     def manifest_names(self) -> list[str]:
         """Return the names of all manifests."""
         return [blob.key.removeprefix(MANIFESTS) for blob in self.blobs.list(MANIFESTS)]

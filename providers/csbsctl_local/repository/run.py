@@ -35,7 +35,8 @@ class Run:
     def __init__(self, plain: bytes) -> None:
         if len(plain) < _HEAD.size or plain[:4] != _MAGIC:
             raise Damaged("an index does not parse")
-        _, version, _, packs, self.rows = _HEAD.unpack_from(plain)
+        _, version, _, packs, rows = _HEAD.unpack_from(plain)
+        self.rows: int = rows
         if version > FORMAT:
             raise UnsupportedFormat(f"an index has format {version}, this csbsctl knows {FORMAT}")
         self._names = _HEAD.size + packs * _PACK.size

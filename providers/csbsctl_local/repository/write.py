@@ -70,12 +70,11 @@ class Write:
         )
         disk.run(self.threads)
         deposit.finish()
-        leaves = bytes(disk.leaves)
-        rescue(parts, deposit, leaves)
         written = Written(
             self.manifest, disk.size, self.parent, read=disk.read, new=deposit.new, stored=deposit.stored
         )
-        written = self._commit(parts, session, Manifest(written, parts.clock.now(), leaves))
+        manifest = Manifest(written, parts.clock.now(), bytes(disk.leaves))
+        written = self._commit_safely(parts, session, deposit, manifest)
         parts.index.merge(avoid=parts.doom.packs())
         return written
 
@@ -93,6 +92,22 @@ class Write:
             if tables:
                 parts.index.store(tables)
             end_session(parts.blobs, other.nonce)
+
+    def _commit_safely(self, parts: Parts, session: Session, deposit: Deposit, manifest: Manifest) -> Written:
+        """Commit a manifest whose every chunk is stored where it may stay.
+
+        What is inherited unread is safe while the parent exists: whoever marks before our commit sees the parent,
+        whoever marks after it sees ours. A parent deleted meanwhile protects nothing, so then everything is looked
+        at. Verdicts that came since we registered wait for us; rescuing from them keeps the collector's way free.
+        """
+        while True:
+            orphan = self.parent is not None and not parts.has_manifest(self.parent)
+            if orphan or not parts.doom.packs() <= deposit.avoid:
+                rescue(parts, deposit, manifest.leaves)
+            written = self._commit(parts, session, manifest)
+            if orphan or self.parent is None or parts.has_manifest(self.parent):
+                return written
+            parts.blobs.delete(manifest_key(self.manifest))
 
     def _commit(self, parts: Parts, session: Session, manifest: Manifest) -> Written:
         key = manifest_key(self.manifest)

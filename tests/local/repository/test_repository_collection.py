@@ -36,7 +36,9 @@ def test_what_is_needed_stays_whatever_goes_around_it(place):
         for _ in range(4):
             disk.put(rng.randrange(disk.size), rng.randbytes(3 * CHUNK))
         name = f"m{number}"
-        repository.write(disk, manifest=name, parent=parent, changed=disk.changed if parent else None, job="j")
+        repository.write(
+            disk, manifest=name, parent=parent, changed=disk.changed if parent else None, job="j"
+        )
         states[name], parent = disk.content(), name
     for name in rng.sample(sorted(states), len(states)):
         repository.delete(name)
@@ -220,3 +222,34 @@ def test_nothing_is_deleted_while_a_manifest_cannot_be_read(place):
         repository.collect(job="c", open_jobs=NOBODY)
     assert place.keys("packs/") == before
     assert place.keys("sessions/") + place.keys("collector/") == []
+
+
+def test_a_child_never_inherits_silently_what_is_deleted_under_it(place):
+    """The parent itself relied on a condemned pack without knowing; it goes while its child is being written."""
+    disk = place.filled(2 * LEAF)
+    place.open().write(disk, manifest="old", job="j")
+    place.open().delete("old")
+    other = place.open()
+    checks = []
+
+    def condemn():
+        checks.append(1)
+        if len(checks) == 3:
+            other.collect(job="c", open_jobs=frozenset({"c", "w"}))
+
+    place.open().write(disk, manifest="parent", job="w", check=condemn, threads=1)
+    disk.put(5, b"changed")
+
+    def lose_the_parent(_count):
+        other.delete("parent")
+        other.collect(job="d", open_jobs=frozenset({"d", "v"}))
+        other.collect(job="e", open_jobs=frozenset({"e", "v"}))
+
+    disk.on_read = lose_the_parent
+    with pytest.raises(Damaged):
+        place.open().write(disk, manifest="child", parent="parent", changed=[(5, 7)], job="v", threads=1)
+    assert place.keys("manifests/") == []
+    disk.on_read = lambda _count: None
+    place.open().write(disk, manifest="child", job="v")
+    place.collected()
+    assert place.restored("child") == disk.content()

@@ -30,9 +30,13 @@ def test_any_history_of_changes_comes_back_from_every_increment(place, seed):
             content = rng.choice([rng.randbytes, bytes, lambda count: b"text " * (count // 5 + 1)])
             disk.put(rng.randrange(disk.size), content(length)[:length])
         if rng.random() < 0.4:
-            disk.resize(rng.choice([disk.size + CHUNK // 2, disk.size + LEAF, max(1, disk.size - 3 * CHUNK - 9)]))
+            disk.resize(
+                rng.choice([disk.size + CHUNK // 2, disk.size + LEAF, max(1, disk.size - 3 * CHUNK - 9)])
+            )
         changed = disk.changed if parent else None
-        repository.write(disk, manifest=f"m{number}", parent=parent, changed=changed, job="j", threads=rng.choice([1, 2]))
+        repository.write(
+            disk, manifest=f"m{number}", parent=parent, changed=changed, job="j", threads=rng.choice([1, 2])
+        )
         disk.changed = []
         states[f"m{number}"], parent = disk.content(), f"m{number}"
     for name, content in states.items():
