@@ -53,7 +53,7 @@ DEFAULTS = {
 }
 """What goes without saying in an object that is created."""
 
-_CLASS_COLUMN = 60
+_CLASS_COLUMN = 62
 _SCREENFUL = 60
 _SHOWN_PER_GROUP = 10
 
