@@ -199,9 +199,14 @@ def list_images(site: Site, provider: str | None = None) -> list[tuple[str, Imag
 
 def _back_up(site: Site, servers: Sequence[Server], order: Callable[[Server], BackupOrder]) -> Outcome:
     def take(server: Server) -> Backup:
+        wanted = order(server)
+        before = {backup.id for backup in site.vault.catalogue.backups(server.provider, server.id)}
         with hold(site, server.provider, server.id) as lease:
+            for backup in site.vault.catalogue.backups(server.provider, server.id):
+                if backup.name == wanted.name and backup.id not in before and backup.good:
+                    return backup  # the same request was cut off earlier and is finished now
             fresh = site.provider(server.provider).server(server.id)
-            return take_backup(site, lease, fresh, order(server))
+            return take_backup(site, lease, fresh, wanted)
 
     outcome = Outcome()
     try:

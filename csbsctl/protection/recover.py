@@ -42,10 +42,15 @@ def hold(site: Site, provider: str, server: str) -> Iterator[Lease]:
         Conflict: somebody else works on the server (code ``lease.held``).
     """
     with site.vault.leases.acquire(provider, server) as lease:
-        for job in site.vault.jobs.open():
-            if job.provider == provider and lease_of(job) == server:
-                _settle(site, lease, job)
+        settle_others(site, lease)
         yield lease
+
+
+def settle_others(site: Site, lease: Lease, *, but: str | None = None) -> None:
+    """Finish or undo the open jobs of what a lease stands for, newest first; ``but`` names one that is the caller's."""
+    for job in site.vault.jobs.open():
+        if job.provider == lease.provider and lease_of(job) == lease.server and job.id != but:
+            _settle(site, lease, job)
 
 
 def lease_of(job: Job) -> str:

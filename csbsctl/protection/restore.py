@@ -20,7 +20,7 @@ from csbsctl.protection.jobs.restore import (
 )
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.preflight import Preflight, RestoreRequest, check_restore
-from csbsctl.protection.recover import hold, lease_of
+from csbsctl.protection.recover import hold, lease_of, settle_others
 from csbsctl.protection.site import Site
 
 
@@ -61,6 +61,7 @@ def earlier_try(site: Site, request: RestoreRequest) -> Job | None:
 
 def _go_on(site: Site, job: Job) -> Restored:
     with site.vault.leases.acquire(job.provider, lease_of(job)) as lease:
+        settle_others(site, lease, but=job.id)
         return carry_out(Work.resume(site, lease, site.vault.jobs.get(job.id)))
 
 

@@ -46,6 +46,8 @@ class BackupOrder:
     """What kind of backup is wanted: by whom, under which policy and slot, and how."""
 
     trigger: Trigger
+    id: str | None = None
+    """The backup's ID, where the one who orders must know it beforehand."""
     need: Consistency = Consistency.CRASH
     name: str | None = None
     description: str = ""
@@ -95,11 +97,15 @@ def take_backup(site: Site, lease: Lease, server: Server, order: BackupOrder) ->
 
 
 def resume_backup(work: Work) -> str:
-    """Go on with a backup that was cut off, or undo it when nothing was frozen yet; return what became of it."""
+    """Go on with a backup that was cut off; return what became of it.
+
+    A scheduled one of which nothing was frozen yet is undone: whether its slot is still due is for the runner to say.
+    """
     if work.done("failed"):
         _record_failure(work, work.result("failed"))
         return "undone"
-    if work.done("undo") or not work.done("snapshot"):
+    scheduled = _draft_of(work).trigger is Trigger.AUTO
+    if work.done("undo") or (scheduled and not work.done("snapshot")):
         _undo(work, Interrupted("the runner was gone before the disks were frozen"))
         return "undone"
     backup = _carry_out(work, None)
@@ -266,7 +272,7 @@ def _commit(work: Work, backup: Backup) -> None:
 def _draft(site: Site, server: Server, order: BackupOrder) -> Backup:
     existing = site.vault.catalogue.backups(server.provider, server.id)
     return Backup(
-        id=new_id(),
+        id=order.id or new_id(),
         name=claim_name(order.name, order.trigger, existing),
         description=order.description,
         server=ServerRef(id=server.id, name=server.name),

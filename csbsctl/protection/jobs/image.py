@@ -17,7 +17,9 @@ from csbsctl.protection.site import Site
 from csbsctl.provider import Image
 from csbsctl.vault.leases import Lease
 
-JOURNALLED = Boundary("image.journalled", "an image is intended and written down, nothing is done yet")
+JOURNALLED = Boundary(
+    "image.journalled", "an image, or its deletion, is intended and written down, nothing is done yet"
+)
 PINNED = Boundary("image.pinned", "the backup is held for an image that does not exist yet")
 CREATED = Boundary("image.created", "the image exists and the journal knows, the catalogue does not")
 RECORDED = Boundary("image.recorded", "the catalogue names the image, the job is still open")
@@ -51,7 +53,9 @@ def make_image(site: Site, lease: Lease, backup: Backup, name: str) -> Image:
 
 def remove_image(site: Site, lease: Lease, backup: Backup, image_id: str) -> None:
     """Delete an image and set its backup free."""
-    _delete(_begin(site, lease, backup, {"operation": "delete", "image": image_id}))
+    work = _begin(site, lease, backup, {"operation": "delete", "image": image_id})
+    JOURNALLED()
+    _delete(work)
 
 
 def resume_image(work: Work) -> str:

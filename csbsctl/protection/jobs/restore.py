@@ -14,6 +14,7 @@ from typing import Any
 
 from csbsctl.boundaries import Boundary
 from csbsctl.errors import CsbsError, Interrupted, LeaseLost, Refused
+from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup, BackupState, StoredVolume, Trigger
 from csbsctl.model.job import Job, JobKind, JobState
 from csbsctl.model.server import Server, ServerState
@@ -54,7 +55,7 @@ def begin_restore(site: Site, lease: Lease, job_id: str, request: RestoreRequest
         "name": plan.backup.name,
         "request": request.identity(),
         "plan": to_plain(plan),
-        "safety": checked.safety,
+        "safety": new_id() if checked.safety else None,
         "was_running": server is not None and server.state is ServerState.ACTIVE,
         "notes": list(checked.notes),
         "lease": lease.server,
@@ -170,8 +171,14 @@ def _restore_disks(work: Work, plan: RestorePlan) -> list[RestoredVolume]:
 
 
 def _safety_backup(work: Work, plan: RestorePlan, server: Server) -> str:
+    """Back up the present state, unless an earlier try got as far, and return the backup's ID."""
+    wanted = str(work.job.intent["safety"])
+    there = work.site.vault.catalogue.backups(server.provider, server.id)
+    if any(backup.id == wanted and backup.good for backup in there):
+        return wanted
     order = BackupOrder(
         trigger=Trigger.MANUAL,
+        id=wanted if all(backup.id != wanted for backup in there) else None,
         need=plan.backup.consistency,
         description=f"Taken before the restore of {plan.backup.name}",
     )
