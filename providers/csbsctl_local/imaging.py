@@ -55,12 +55,7 @@ class ImageSteps:
     def delete(self, step: Step, image_id: str) -> None:
         """See Provider.delete_image."""
         self._site.begin("delete-image", step)
-        record = self._site.cloud.images.get(image_id)
-        if record is None:
-            return
-        for manifest in record.parts():
-            self._site.shelf.repository.delete(manifest)
-        self._site.cloud.images.forget(image_id)
+        remove_image(self._site, image_id)
 
     def boot(self, wanted: str, name: str, changes: dict[str, Any]) -> Server:
         """Make a server from an image (id or unique name), running; ``changes`` that are empty change nothing."""
@@ -111,6 +106,15 @@ class _StoredDisk:
 
     def extents(self) -> Iterator[Extent]:
         return iter(self._reader.extents())
+
+
+def remove_image(site: Site, image_id: str) -> None:
+    """Remove an image and its data; already gone is fine."""
+    record = site.cloud.images.get(image_id)
+    if record:
+        for manifest in record.parts():
+            site.shelf.repository.delete(manifest)
+        site.cloud.images.forget(image_id)
 
 
 def as_image(record: ImageRecord) -> Image:

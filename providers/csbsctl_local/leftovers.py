@@ -7,6 +7,7 @@ from typing import assert_never
 
 from csbsctl.clock import parse_instant
 from csbsctl.provider import Collected, Marked, MarkedKind, Step
+from csbsctl_local.imaging import remove_image
 from csbsctl_local.shelf import ShelfRecord, stored_volume
 from csbsctl_local.steps import Site, read_marker
 
@@ -38,7 +39,7 @@ class Leftovers:
             case MarkedKind.SERVER:
                 cloud.machines.delete(marked.ref)
             case MarkedKind.IMAGE:
-                self._remove_image(marked.ref)
+                remove_image(self._site, marked.ref)
             case never:
                 assert_never(never)
 
@@ -49,13 +50,6 @@ class Leftovers:
         self._site.cloud.sweep()
         done = self._site.shelf.repository.collect(job=step.marker.job, open_jobs=open_jobs)
         return Collected(freed=done.freed, condemned=done.condemned)
-
-    def _remove_image(self, image_id: str) -> None:
-        record = self._site.cloud.images.get(image_id)
-        if record:
-            for manifest in record.parts():
-                self._site.shelf.repository.delete(manifest)
-            self._site.cloud.images.forget(image_id)
 
     def _snapshots(self) -> Iterator[Marked]:
         for taken in self._site.cloud.snapshots.list():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -98,6 +99,7 @@ class RestoreSteps:
             return
         fd = os.open(volume.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # see the cloud's sweep
             self._site.shelf.repository.restore(
                 manifest, fd, check=step.check, progress=step.progress, threads=self._site.settings.threads
             )

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from csbsctl_local.cloud.disk import Disk
+from csbsctl_local.cloud.sparse import all_zero
 
 _PIECE = 256 * 1024
 
@@ -20,7 +21,7 @@ def attack(disks: Sequence[Disk], seed: int) -> int:
         for offset, length in disk.extents():
             for start in range(offset, offset + length, _PIECE):
                 plain = disk.read(start, min(_PIECE, offset + length - start))
-                if plain.count(0) == len(plain):
+                if all_zero(plain):
                     continue
                 counter = modes.CTR(
                     (start // 16).to_bytes(16, "big")

@@ -28,6 +28,7 @@ class Filler:
     def __init__(self, layout: Layout, database: Database, sources: Sources) -> None:
         self._layout, self._database, self._sources = layout, database, sources
         self._stop = threading.Event()
+        self._starting = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None
 
     def pending(self) -> dict[str, int]:
@@ -48,13 +49,14 @@ class Filler:
 
     def start(self) -> None:
         """Go on filling in a thread of this process, until done or ``stop``; nothing to fill costs one query."""
-        if self._thread and self._thread.is_alive():
-            return
         if self._database.row("SELECT 1 FROM fills") is None:
             return
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._in_background, name="fill", daemon=True)
-        self._thread.start()
+        with self._starting:
+            if self._thread and self._thread.is_alive():
+                return
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._in_background, name="fill", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
         """Stop filling; whoever comes next goes on."""

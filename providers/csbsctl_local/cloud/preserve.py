@@ -10,9 +10,7 @@ import os
 
 from csbsctl_local.cloud.layout import GRANULE, Layout, granules
 from csbsctl_local.cloud.mapped import GranuleMap
-from csbsctl_local.cloud.sparse import read_at, write_at
-
-_ZEROS = bytes(GRANULE)
+from csbsctl_local.cloud.sparse import all_zero, read_at, write_at
 
 
 class OldGranules:
@@ -47,7 +45,7 @@ class OldGranules:
         for granule in self._copied.unset(first, last):
             offset = granule * GRANULE
             old = read_at(disk, offset, min(GRANULE, self._size - offset))
-            if old != _ZEROS[: len(old)]:  # zeros need no copy: the file is a hole there
+            if not all_zero(old):  # zeros need no copy: the file is a hole there
                 write_at(self._fd, offset, old)
             self._copied.set(granule)
 

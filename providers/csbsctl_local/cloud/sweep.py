@@ -1,11 +1,19 @@
-"""Removing files that no row names: what processes left that were killed between rows and files."""
+"""Removing what killed processes left: files that no row names, and volumes that an import or a boot began.
+
+Whoever writes the bytes of such a volume holds a lock on its file meanwhile; one that is free was left behind.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from pathlib import Path
+from sqlite3 import Connection
 
 from csbsctl_local.cloud.database import Database
 from csbsctl_local.cloud.layout import Layout
+from csbsctl_local.cloud.sparse import open_if_there
 
 
 def sweep(layout: Layout, database: Database) -> int:
@@ -32,3 +40,25 @@ def sweep(layout: Layout, database: Database) -> int:
                 shutil.rmtree(path, ignore_errors=True)
                 swept += 1
     return swept
+
+
+def _forget_abandoned(change: Connection, layout: Layout) -> None:
+    rows = change.execute(
+        "SELECT id, backing FROM volumes WHERE marker = '{}' AND state = 'restoring'"
+    ).fetchall()
+    for row in rows:
+        if _abandoned(layout.backing(row["backing"])):
+            change.execute("DELETE FROM volumes WHERE id = ?", (row["id"],))
+
+
+def _abandoned(path: Path) -> bool:
+    fd = open_if_there(path)
+    if fd is None:  # its maker has not come to writing yet, or never will: too early to tell
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True

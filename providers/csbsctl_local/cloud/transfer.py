@@ -10,7 +10,7 @@ from csbsctl.errors import CloudRefused
 from csbsctl.model.server import Server, Volume
 from csbsctl.units import format_size
 from csbsctl_local.cloud.disk import Disk
-from csbsctl_local.cloud.sparse import copy_data, write_at
+from csbsctl_local.cloud.sparse import all_zero, copy_data, write_at
 from csbsctl_local.cloud.volumes import Volumes
 
 _PIECE = 1024 * 1024
@@ -47,7 +47,7 @@ def export_image(disk: Disk, file: Path) -> int:
         for offset, length in disk.extents():
             for start in range(offset, offset + length, _PIECE):
                 piece = disk.read(start, min(_PIECE, offset + length - start))
-                if piece != _ZEROS[: len(piece)]:
+                if not all_zero(piece):
                     write_at(fd, start, piece)
     finally:
         os.close(fd)

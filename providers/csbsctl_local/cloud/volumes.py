@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -192,12 +193,13 @@ class Volumes:
         self._layout.eras(volume_id).unlink(missing_ok=True)
         discard_unused(self._database, self._layout, [row["backing"]])
 
-    def replace(self, server_id: str, target: str, size: int, fill: Any) -> None:
+    def replace(self, server_id: str, target: str, size: int, fill: Callable[[int], None]) -> None:
         """Give a volume wholly new bytes, written by ``fill(descriptor)``; a kill leaves the old ones."""
         claim = f"import {new_id()}"
         fresh = self.create(claim, {}, name="import", size=size, bootable=False, details={})
         try:
             with fresh.path.open("w+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # see sweep
                 file.truncate(size)
                 fill(file.fileno())
             with surgery(self._database, self._layout) as (change, pause):
