@@ -178,7 +178,7 @@ def _connected(url: str) -> Any:
     try:
         coordinator = coordination.get_coordinator(url, f"csbsctl-{new_id()}".encode())
         coordinator.start(start_heart=True)
-    except (ToozError, ImportError, ValueError) as error:
+    except (ToozError, ImportError, ValueError, RuntimeError) as error:  # an unknown driver is a RuntimeError
         raise _unreachable(url, error) from error
     return coordinator
 

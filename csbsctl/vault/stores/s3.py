@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 _PARALLEL = 16
 _CONNECT_TIMEOUT = 10
 _READ_TIMEOUT = 60
-_MULTIPART_FROM = 64 << 20
+MULTIPART_FROM = 64 << 20
+"""Bytes from which an object is uploaded in parts."""
+
 _PART = 16 << 20
 _PARTS_AT_ONCE = 4
 
@@ -50,11 +52,14 @@ class S3Store:
     parallel = _PARALLEL
     remote = True
 
-    def __init__(self, bucket: str, prefix: str, options: StoreOptions) -> None:
+    def __init__(
+        self, bucket: str, prefix: str, options: StoreOptions, *, multipart_from: int = MULTIPART_FROM
+    ) -> None:
         self._bucket = bucket
         self._prefix = prefix + "/" if prefix else ""
         self._client = _client(options, sign_payload=True)
         self._options = options
+        self._multipart_from = multipart_from
 
     @cached_property
     def _lean(self) -> S3Client:
@@ -82,7 +87,7 @@ class S3Store:
 
     def create(self, key: str, data: Buffer, *, authenticated: bool = False) -> None:
         """See BlobStore."""
-        if len(data) >= _MULTIPART_FROM:
+        if len(data) >= self._multipart_from:
             self._create_in_parts(key, memoryview(data).cast("B"))
             return
         client = self._lean if authenticated else self._client

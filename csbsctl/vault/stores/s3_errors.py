@@ -51,7 +51,7 @@ _FAILURES: tuple[tuple[tuple[type[botocore.BotoCoreError], ...], type[StoreUnava
         StoreUnavailable,
         "name the authority of the server's certificate in vault.ca_bundle",
     ),
-    ((botocore.HTTPClientError, botocore.IncompleteReadError), Transient, _NETWORK),
+    ((botocore.ConnectionError, botocore.HTTPClientError, botocore.IncompleteReadError), Transient, _NETWORK),
     ((botocore.ChecksumError, botocore.FlexibleChecksumError), Transient, _NETWORK),
     (
         (

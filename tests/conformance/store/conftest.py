@@ -43,7 +43,25 @@ def s3_endpoint(tmp_path_factory):
     thread.join()
 
 
-@pytest.fixture(params=["directory", "s3", "coordinated", "retrying"])
+@pytest.fixture(scope="session")
+def real_s3_endpoint():
+    """A real S3 server that somebody started: its endpoint is in CSBSCTL_TEST_S3, the keys where boto3 looks."""
+    endpoint = os.environ.get("CSBSCTL_TEST_S3")
+    if not endpoint:
+        pytest.skip(
+            "no real S3 server: set CSBSCTL_TEST_S3 to its endpoint, and AWS_ACCESS_KEY_ID and its secret"
+        )
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    if "csbsctl-test" not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket="csbsctl-test")
+    return endpoint
+
+
+@pytest.fixture(
+    params=["directory", "s3", "coordinated", "retrying", pytest.param("real s3", marks=pytest.mark.s3)]
+)
 def store(request, tmp_path):
     directory = DirectoryStore(tmp_path / "store")
     match request.param:
@@ -54,10 +72,14 @@ def store(request, tmp_path):
         case "retrying":
             faults = Faults(refused=0.05, lost=0.05)
             return RetryingStore(FaultyStore(directory, faults, seed=7), first_patience=60)
-        case _:
-            endpoint = request.getfixturevalue("s3_endpoint")
-            options = StoreOptions(endpoint_url=endpoint)
+        case "s3":
+            options = StoreOptions(endpoint_url=request.getfixturevalue("s3_endpoint"))
             return open_store(f"s3://vault/{new_id()}", base=tmp_path, options=options)
+        case _:
+            options = StoreOptions(endpoint_url=request.getfixturevalue("real_s3_endpoint"))
+            store = open_store(f"s3://csbsctl-test/{new_id()}", base=tmp_path, options=options)
+            atomic = request.getfixturevalue("real_s3_is_atomic")
+            return store if atomic else coordinated(store, f"file://{tmp_path}/locks")
 
 
 @pytest.fixture
