@@ -43,6 +43,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("drift", "drift:app", "Compare what is live with what is declared.", CHANGE),
     Entry("show", "inspect:app", "Show what is in force, or a saved plan.", CHANGE),
     Entry("history", "inspect:app", "List who changed what, when.", CHANGE),
+    Entry("rollback", "rollback:app", "Put back in force what was at an earlier generation.", CHANGE),
+    Entry("import", "rollback:app", "Take over objects that another stack owns.", CHANGE),
     Entry(
         "run", "run:app", "Back up what is due, delete what expired, finish what was interrupted.", PROTECT
     ),
