@@ -23,45 +23,28 @@ from csbsctl.cli.session import Options, Session
 
 Function = Callable[..., None]
 
-_SHARED: dict[str, tuple[Any, Any]] = {
-    "chdir": (
-        Annotated[
-            Path | None,
-            typer.Option("--chdir", "-C", metavar="DIR", help="Work in this directory.", show_default=False),
-        ],
-        None,
-    ),
-    "as_json": (
-        Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, words on stderr.")],
-        False,
-    ),
+_SHARED: dict[str, tuple[Any, Any, list[str], dict[str, Any]]] = {
+    "chdir": (Path | None, None, ["--chdir", "-C"], {"metavar": "DIR", "help": "Work in this directory."}),
+    "as_json": (bool, False, ["--json"], {"help": "Print one JSON document on stdout, words on stderr."}),
     "at": (
-        Annotated[
-            str | None,
-            typer.Option(
-                "--at", metavar="TIME", help="Pretend it is this time (RFC 3339).", show_default=False
-            ),
-        ],
+        str | None,
         None,
+        ["--at"],
+        {"metavar": "TIME", "help": "Pretend it is this time, such as 2026-11-22T18:00:00Z."},
     ),
-    "no_color": (Annotated[bool, typer.Option("--no-color", help="Print without colour.")], False),
-    "var": (
-        Annotated[
-            list[str] | None,
-            typer.Option("--var", metavar="NAME=VALUE", help="Set a variable.", show_default=False),
-        ],
-        None,
-    ),
+    "no_color": (bool, False, ["--no-color"], {"help": "Print without colour."}),
+    "var": (list[str] | None, None, ["--var"], {"metavar": "NAME=VALUE", "help": "Set a variable."}),
     "var_file": (
-        Annotated[
-            list[Path] | None,
-            typer.Option(
-                "--var-file", metavar="FILE", help="Set variables from a YAML file.", show_default=False
-            ),
-        ],
+        list[Path] | None,
         None,
+        ["--var-file"],
+        {"metavar": "FILE", "help": "Set variables from a YAML file."},
     ),
 }
+"""Type, default, names and the rest of each shared option."""
+
+_SHOWN = {"as_json"}
+"""Shared options that every command's help shows; the others only the root's."""
 
 
 def command(
@@ -86,11 +69,15 @@ def command(
         run.__signature__ = signature  # type: ignore[attr-defined] # typer reads the signature, not the code
         run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         del run.__wrapped__  # or annotations would be read from the inner function
-        epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
-        app.command(name, epilog=epilog)(run)
+        app.command(name, epilog=_epilog(examples))(run)
         return function
 
     return register
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    shown = "\b\nExamples:\n" + "".join(f"  {line}\n" for line in examples) + "\n" if examples else ""
+    return shown + "Options for every command (-C, --at, --var, --var-file, --no-color): see csbsctl --help."
 
 
 def group(help_text: str) -> typer.Typer:
@@ -106,14 +93,20 @@ def root_callback() -> Function:
         ctx.obj = Session(Options().merged(**given))
         ctx.call_on_close(ctx.obj.close)
 
-    signature = inspect.Signature([*_shared_parameters(), context])
+    signature = inspect.Signature([*_shared_parameters(root=True), context])
     root.__signature__ = signature  # type: ignore[attr-defined]
     root.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return root
 
 
-def _shared_parameters() -> list[inspect.Parameter]:
-    return [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for key, (annotation, default) in _SHARED.items()
-    ]
+def _shared_parameters(*, root: bool = False) -> list[inspect.Parameter]:
+    """Return the shared options as parameters; fresh ones, since a command hides what the root shows."""
+    parameters = []
+    for key, (kind, default, names, more) in _SHARED.items():
+        hidden = not root and key not in _SHOWN
+        option = typer.Option(*names, show_default=False, hidden=hidden, **more)
+        annotation = Annotated[kind, option]
+        parameters.append(
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+    return parameters

@@ -18,13 +18,19 @@ app = typer.Typer()
 
 @command(
     app,
-    examples=["csbsctl drift", "csbsctl drift --only config --only unprotected", "csbsctl drift --format junit"],
+    examples=[
+        "csbsctl drift",
+        "csbsctl drift --only config --only unprotected",
+        "csbsctl drift --format junit",
+    ],
 )
 def drift(
     session: Session,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="CLASS", help="Only findings of this class; may be given again.", show_default=False),
+        typer.Option(
+            metavar="CLASS", help="Only findings of this class; may be given again.", show_default=False
+        ),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help="text, json, markdown, html, github, junit, sarif.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-import csbsctl as package
 import pytest
+
+import csbsctl as package
 from csbsctl.cli.menu import COMMANDS
 
 
