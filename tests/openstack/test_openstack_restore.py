@@ -1,0 +1,132 @@
+"""Restores on the real cloud: digests of the volumes decide, not states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from csbsctl.errors import CloudRefused
+
+pytestmark = [pytest.mark.openstack, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+MIB = 1 << 20
+
+
+def fill(bench: Any, server_id: str, seed: int) -> list[str]:
+    """Write something else into every volume, and return the digests."""
+    volumes = bench.provider.server(server_id).volumes
+    for volume in volumes:
+        bench.testbed.write(volume.id, 3 * MIB * volume.position, 6 * MIB, seed + volume.position)
+    return digests(bench, server_id)
+
+
+def digests(bench: Any, server_id: str) -> list[str]:
+    return [bench.testbed.digest(volume.id) for volume in bench.provider.server(server_id).volumes]
+
+
+def in_place(bench: Any, backup: Any, **which: Any) -> Any:
+    """Do what the core does for a restore in place."""
+    provider = bench.provider
+    plan = bench.plan_in_place(backup, **which)
+    step = bench.step(backup.server.id, backup=backup.id)
+    preflight = provider.check_restore(plan)
+    assert not preflight.refusals
+    provider.stop(step, backup.server.id)
+    restored = [provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    server = provider.swap(step, plan, restored)
+    provider.start(step, server.id)
+    return server, preflight
+
+
+def test_a_chain_is_restored_as_a_new_server_like_the_old_one(bench):
+    server_id = bench.server(3, metadata={"tier": "web"}, tags=["prod"])
+    fill(bench, server_id, 1)
+    first = bench.back_up(server_id)
+    wanted = fill(bench, server_id, 20)
+    second = bench.back_up(server_id, first)
+    assert [v.parent for v in second.volumes] == [v.ref for v in first.volumes]
+    fill(bench, server_id, 40)
+
+    plan = bench.plan_new(second, "t-anew")
+    step = bench.step(server_id, backup=second.id)
+    restored = [bench.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    built = bench.provider.build(step, plan, restored)
+    bench.server_ids.append(built.id)
+
+    assert digests(bench, built.id) == wanted
+    assert (built.metadata, built.tags, built.spec["flavor"]) == ({"tier": "web"}, ("prod",), "t1")
+    again = bench.provider.build(step, plan, restored)
+    assert again.id == built.id
+    assert not [m for m in bench.provider.marked() if m.kind.value in {"server", "volume"}]
+
+
+def test_data_volumes_keep_their_ids_and_the_root_is_rebuilt_with_a_members_rights(bench):
+    server_id = bench.server(3)
+    wanted = fill(bench, server_id, 1)
+    backup = bench.back_up(server_id)
+    fill(bench, server_id, 20)
+    before = [v.id for v in bench.provider.server(server_id).volumes]
+
+    server, preflight = in_place(bench, backup)
+
+    assert "rebuild" in preflight.notes[0]
+    assert [v.id for v in server.volumes] == before
+    assert digests(bench, server_id) == wanted
+    assert bench.status(server_id) == "ACTIVE"
+
+
+def test_an_administrator_resets_the_root_volume(bench, provider_of):
+    server_id = bench.server(2)
+    wanted = fill(bench, server_id, 1)
+    backup = bench.back_up(server_id)
+    fill(bench, server_id, 20)
+    bench.provider = provider_of(admin_cloud="admin")
+
+    server, preflight = in_place(bench, backup)
+
+    assert "administrator" in preflight.notes[0]
+    assert digests(bench, server.id) == wanted
+
+
+def test_without_either_a_new_server_takes_over(bench, provider_of):
+    server_id = bench.server(2)
+    wanted = fill(bench, server_id, 1)
+    backup = bench.back_up(server_id)
+    fill(bench, server_id, 20)
+    bench.provider = provider_of(root_restore="replace")
+    name = bench.provider.server(server_id).name
+
+    server, preflight = in_place(bench, backup)
+    bench.server_ids.append(server.id)
+
+    assert "takes over" in preflight.notes[0]
+    assert server.id != server_id
+    assert (server.name, digests(bench, server.id)) == (name, wanted)
+    assert bench.provider.server(server_id).name == f"{name} (replaced)"
+
+
+def test_one_volume_is_restored_alone(bench):
+    server_id = bench.server(3)
+    old = fill(bench, server_id, 1)
+    backup = bench.back_up(server_id)
+    new = fill(bench, server_id, 20)
+
+    in_place(bench, backup, volumes=[backup.volumes[2]])
+
+    assert digests(bench, server_id) == [new[0], new[1], old[2]]
+
+
+def test_a_backup_that_is_gone_from_cinder_is_said_before_anything_is_touched(bench):
+    server_id = bench.server(1)
+    backup = bench.back_up(server_id)
+    bench.provider.delete(bench.step(server_id), backup.volumes[0])
+    preflight = bench.provider.check_restore(bench.plan_in_place(backup))
+    assert [refusal.code for refusal in preflight.refusals] == ["CSBS.4000"]
+
+
+def test_an_unknown_override_of_a_new_server_is_refused(bench):
+    server_id = bench.server(1)
+    backup = bench.back_up(server_id)
+    plan = bench.plan_new(backup, "t-odd", overrides={"colour": "red"})
+    with pytest.raises(CloudRefused, match="colour"):
+        bench.provider.build(bench.step(server_id, backup=backup.id), plan, [])
