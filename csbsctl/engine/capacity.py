@@ -34,16 +34,6 @@ def quota_line(
     return "Quota: " + ", ".join(f"{part} at {name}" for name, part in zip(limited, parts, strict=True)) + "."
 
 
-def usage_line(situation: Situation) -> str | None:
-    """Return ``Quota: 3 of 10 backups.``, for a plan that changes nothing; None where no cloud limits."""
-    parts = [
-        f"{quota.backups_used} of {quota.backups} backups{f' at {name}' if len(situation.quotas) > 1 else ''}"
-        for name, quota in situation.quotas.items()
-        if quota.backups is not None
-    ]
-    return f"Quota: {', '.join(parts)}." if parts else None
-
-
 def _part(  # noqa: PLR0917
     provider: str,
     quota: Quota,

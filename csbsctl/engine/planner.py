@@ -12,8 +12,6 @@ from functools import cached_property
 
 from csbsctl.engine.addresses import Canonical, differing, look_up
 from csbsctl.engine.adoption import Adoption, adopt_objects
-from csbsctl.engine.capacity import quota_line, usage_line
-from csbsctl.engine.consequences import Consequences, Scene
 from csbsctl.engine.desired import Desired
 from csbsctl.engine.digests import fingerprint
 from csbsctl.engine.moves import effective_moves, move
@@ -82,19 +80,7 @@ class Planner:
         state = move(adoption.state, moves)
         desired = wish.only(tuple(targets), state.live) if targets else wish
         reach = resolve(desired, state, self.situation, adoption.others)
-        scene = Scene(
-            situation=self.situation,
-            state=state,
-            wanted=desired.canonical,
-            before=reach.before,
-            after=reach.after,
-            days=self.days,
-        )
-        changes, touched = self._changes(desired, scene, reach, moves, adoption)
-        if changes:
-            quota = quota_line(self.situation, reach.after, scene.coming, scene.histories)
-        else:
-            quota = usage_line(self.situation)
+        changes, touched, quota = self._changes(desired, state, reach, moves, adoption)
         rails = [look_up(form, "guardrails") for form in (state.live, desired.canonical)]
         verdicts = judge(changes, [rail for rail in rails if rail])
         return Proposal(
@@ -116,23 +102,24 @@ class Planner:
     def _changes(
         self,
         desired: Desired,
-        scene: Scene,
+        state: StackState,
         reach: Reach,
         moves: Mapping[str, str],
         adoption: Adoption,
-    ) -> tuple[tuple[Change, ...], frozenset[ServerKey]]:
-        differences = list(differing(scene.state.live, desired.canonical))
+    ) -> tuple[tuple[Change, ...], frozenset[ServerKey], str | None]:
         origins = {**{new: old for old, new in moves.items()}, **adoption.origins}
-        changes: list[Change] = []
+        changes = [_change(*found, origins, adoption) for found in differing(state.live, desired.canonical)]
         touched: frozenset[ServerKey] = frozenset()
-        if differences:
-            consequences = Consequences(scene)
-            changes = [_change(*item, origins, adoption) for item in differences]
-            changes = [consequences.judged(change) for change in changes]
-            touched = consequences.touched | reach.touched(address for address, *_ in differences)
+        quota = _usage_line(self.situation)
+        if changes:
+            from csbsctl.engine.weighing import weigh  # noqa: PLC0415 - a plan without changes is spared the rules
+
+            weighed = weigh(changes, self.situation, state, desired.canonical, reach, self.days)
+            changes, touched, quota = list(weighed.changes), weighed.touched, weighed.quota
         changed = {change.address for change in changes}
         changes += [_relocated(a, desired, origins, adoption) for a in origins if a not in changed]
-        return tuple(redact(change, desired.sensitive) for change in _dangerous_first(changes)), touched
+        shown = tuple(redact(change, desired.sensitive) for change in _dangerous_first(changes))
+        return shown, touched, quota
 
     def _plan(  # noqa: PLR0917
         self,
@@ -202,6 +189,16 @@ def _protected(reach: Reach, situation: Situation) -> Protected:
     )
     before, after = (len(bonds.keys() | reach.others) for bonds in (reach.before, reach.after))
     return Protected(before=before, after=after, servers=everything)
+
+
+def _usage_line(situation: Situation) -> str | None:
+    """Return ``Quota: 3 of 10 backups.``, for a plan that changes nothing; None where no cloud limits."""
+    parts = [
+        f"{quota.backups_used} of {quota.backups} backups{f' at {name}' if len(situation.quotas) > 1 else ''}"
+        for name, quota in situation.quotas.items()
+        if quota.backups is not None
+    ]
+    return f"Quota: {', '.join(parts)}." if parts else None
 
 
 def _notes(situation: Situation, verdicts: tuple[Verdict, ...]) -> Iterable[str]:

@@ -1,0 +1,41 @@
+"""Weighs changes: classes, consequences, quota. Apart from planning so that a plan without changes never loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from csbsctl.engine.addresses import Canonical
+from csbsctl.engine.capacity import quota_line
+from csbsctl.engine.consequences import Consequences, Scene
+from csbsctl.engine.reach import Reach
+from csbsctl.engine.situation import ServerKey, Situation
+from csbsctl.model.control import StackState
+from csbsctl.model.plan import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Changes with their classes and consequences, the servers they touch, and the line about quota."""
+
+    changes: Sequence[Change]
+    touched: frozenset[ServerKey]
+    quota: str | None
+
+
+def weigh(  # noqa: PLR0917
+    changes: Sequence[Change],
+    situation: Situation,
+    state: StackState,
+    wanted: Canonical,
+    reach: Reach,
+    days: int,
+) -> Weighed:
+    """Return what changes from a state to a wanted form lead to, looking some days ahead."""
+    scene = Scene(situation, state, wanted, reach.before, reach.after, days)
+    consequences = Consequences(scene)
+    return Weighed(
+        changes=[consequences.judged(change) for change in changes],
+        touched=consequences.touched | reach.touched(change.address for change in changes),
+        quota=quota_line(situation, reach.after, scene.coming, scene.histories),
+    )
