@@ -29,7 +29,7 @@ def test_what_nothing_needs_goes_in_two_rounds(place):
 
 def test_what_is_needed_stays_whatever_goes_around_it(place):
     rng = random.Random(2)
-    disk, states = place.filled(LEAF // 4), {}
+    disk, states = place.dotted(LEAF // 4), {}
     repository, parent = place.open(), None
     for number in range(6):
         disk.changed = []
@@ -62,7 +62,7 @@ def test_deletion_waits_for_every_job_that_was_open_when_packs_were_condemned(pl
 
 def test_a_writer_that_relied_on_a_pack_before_it_was_condemned_stores_its_chunks_anew(place):
     """The collector condemns between the writer's lookups and its commit; the writer sees the verdict."""
-    disk = place.filled(LEAF + 3 * CHUNK)
+    disk = place.dotted(LEAF + 3 * CHUNK)
     place.open().write(disk, manifest="old", job="j")
     place.open().delete("old")
     other = place.open()
@@ -120,7 +120,7 @@ def test_a_writer_whose_job_was_ended_cannot_commit_when_it_wakes_up(place):
 
 
 def test_a_parent_deleted_under_its_child_being_written_is_kept_as_far_as_the_child_needs_it(place):
-    disk = place.filled(2 * LEAF)
+    disk = place.dotted(2 * LEAF)
     place.open().write(disk, manifest="a", job="j")
     disk.put(5, b"changed")
     other = place.open()
@@ -226,7 +226,7 @@ def test_nothing_is_deleted_while_a_manifest_cannot_be_read(place):
 
 def test_a_child_never_inherits_silently_what_is_deleted_under_it(place):
     """The parent itself relied on a condemned pack without knowing; it goes while its child is being written."""
-    disk = place.filled(2 * LEAF)
+    disk = place.dotted(2 * LEAF)
     place.open().write(disk, manifest="old", job="j")
     place.open().delete("old")
     other = place.open()

@@ -45,7 +45,7 @@ def test_any_history_of_changes_comes_back_from_every_increment(place, seed):
 
 
 def test_an_increment_with_a_block_map_reads_only_what_changed(place):
-    disk = place.filled(3 * LEAF)
+    disk = place.dotted(3 * LEAF)
     repository = place.open()
     repository.write(disk, manifest="a", job="j")
     disk.put(LEAF + 5, b"x")
@@ -65,7 +65,7 @@ def test_what_is_there_already_is_not_stored_again(place):
 
 
 def test_scattered_writes_cost_their_chunks_and_little_else(place):
-    disk = place.filled(4 * LEAF)
+    disk = place.dotted(4 * LEAF)
     repository = place.open()
     repository.write(disk, manifest="a", job="j")
     disk.changed = []
@@ -86,7 +86,7 @@ def test_zeros_and_holes_are_neither_stored_nor_written_back(place):
     assert written.new == CHUNK
     assert written.read <= LEAF + CHUNK
     assert place.restored("m") == disk.content()
-    assert os.stat(place.folder / "restored").st_blocks * 512 <= 2 * CHUNK
+    assert (place.folder / "restored").stat().st_blocks * 512 <= 2 * CHUNK
 
 
 def test_a_restore_replaces_all_of_an_old_file(place):
@@ -108,7 +108,7 @@ def test_the_same_name_again_changes_nothing_and_returns_what_was_written(place)
 
 
 def test_a_parent_can_go_before_its_child(place):
-    disk = place.filled(2 * LEAF)
+    disk = place.dotted(2 * LEAF)
     repository = place.open()
     repository.write(disk, manifest="a", job="j")
     disk.put(9, b"changed")
@@ -136,10 +136,10 @@ def test_any_range_of_a_stored_disk_can_be_read(place):
 
 
 def test_progress_ends_at_the_total_and_an_interruption_leaves_no_manifest(place):
-    disk = place.filled(2 * LEAF)
+    disk = place.dotted(2 * LEAF)
     seen = []
     place.open().write(disk, manifest="m", job="j", progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (2 * LEAF, 2 * LEAF)
+    assert seen[-1] == (8 * 5 * CHUNK, 8 * 5 * CHUNK)
     assert seen == sorted(seen)
 
     def stop():
