@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from csbsctl.cli.planning import gather
 from csbsctl.cli.session import Session
 
 if TYPE_CHECKING:
-    from csbsctl.engine.drift import Evidence
+    from csbsctl.engine.drift import DriftReport, Evidence
 
 app = typer.Typer()
 
@@ -40,18 +41,22 @@ def drift(
 
     Classes: config, unprotected, binding, missed, objective, backup, chain, orphan, quota.
     """
-    from csbsctl.engine import Desired
-    from csbsctl.engine.drift import Detector
     from csbsctl.report import render_drift
 
-    situation = gather(session)
-    report = Detector(situation, _evidence(session)).detect(
-        Desired.of(session.configuration, commit=session.commit), only=only or ()
-    )
+    report = find_drift(session, only or ())
     shown = "json" if session.as_json else format
     session.out.raw(render_drift(report.findings, shown, color=session.out.color and shown == "text"))
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def find_drift(session: Session, only: Sequence[str] = ()) -> DriftReport:
+    """Return the findings about this stack, of all classes or of some."""
+    from csbsctl.engine import Desired
+    from csbsctl.engine.drift import Detector
+
+    desired = Desired.of(session.configuration, commit=session.commit)
+    return Detector(gather(session), _evidence(session)).detect(desired, only=only)
 
 
 def _evidence(session: Session) -> Evidence:
