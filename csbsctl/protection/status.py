@@ -63,7 +63,7 @@ def server_views(site: Site) -> list[dict[str, Any]]:
     """Return every server of every cloud: what it is, whether and by what it is protected, and why it cannot be."""
     agenda = read_agenda(site)
     newest = _newest_good(site)
-    views = []
+    views: list[dict[str, Any]] = []
     for name, provider in site.providers.items():
         if name in agenda.away:
             raise agenda.away[name]

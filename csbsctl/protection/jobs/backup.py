@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from csbsctl.boundaries import Boundary
@@ -26,6 +26,7 @@ from csbsctl.protection.naming import claim_name
 from csbsctl.protection.parents import Lineage, choose_lineage
 from csbsctl.protection.site import Site
 from csbsctl.provider import MarkedKind, Snapshot, VolumeSnapshot
+from csbsctl.rules.eligibility import Circumstances, instant_restore
 from csbsctl.vault.leases import Lease
 
 JOURNALLED = Boundary("backup.journalled", "a backup is intended and written down, nothing is done yet")
@@ -39,6 +40,9 @@ FINISHED = Boundary("backup.finished", "the backup job is closed")
 UNDONE = Boundary(
     "backup.undone", "what a failed backup left in the cloud is gone, the failure is not recorded yet"
 )
+
+
+_FEATURE_DATE = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +164,12 @@ def _store_all(work: Work, snapshot: Snapshot) -> Backup:
         work.record("released")
         RELEASED()
     whole = all(volume.kind is Kind.FULL for volume in stored)
+    kind = Kind.FULL if whole else Kind.INCREMENTAL
     return _draft_of(work).model_copy(
         update={
             "state": BackupState.AVAILABLE,
             "volumes": stored,
-            "kind": Kind.FULL if whole else Kind.INCREMENTAL,
+            "kind": kind,
             "consistency": snapshot.consistency,
             "method": snapshot.method,
             "evidence": snapshot.evidence,
@@ -172,7 +177,7 @@ def _store_all(work: Work, snapshot: Snapshot) -> Backup:
             "finished_at": work.site.clock.now(),
             "availability_zone": snapshot.server.availability_zone,
             "spec": snapshot.server.spec,
-            "instant_restore": lineage.enhanced,
+            "instant_restore": _allows_instant_restore(work, snapshot, kind, lineage),
         }
     )
 
@@ -199,9 +204,21 @@ def _lineage(work: Work) -> Lineage:
         work.provider.capabilities,
         full=job.intent["full"],
         full_every=job.intent["full_every"],
-        instant=job.intent["instant"],
-        by_hand=_draft_of(work).trigger is Trigger.MANUAL,
     )
+
+
+def _allows_instant_restore(work: Work, snapshot: Snapshot, kind: Kind, lineage: Lineage) -> bool:
+    """Decide by the table of csbs.md 1.4, or because the policy asks for it; every backup is of after the feature."""
+    circumstances = Circumstances(
+        taken_at=snapshot.taken_at,
+        trigger=_draft_of(work).trigger,
+        kind=kind,
+        full_requested=work.job.intent["full"],
+        server_has_older=False,
+        stands_on_enabling=lineage.stands_on_enabling,
+    )
+    wanted = work.job.intent["instant"] or instant_restore(circumstances, _FEATURE_DATE).eligible
+    return wanted and work.provider.capabilities.instant_restore
 
 
 def _record_failure(work: Work, error: dict[str, Any]) -> Backup:
