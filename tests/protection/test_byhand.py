@@ -183,6 +183,7 @@ def test_deleting_one_does_not_hurt_the_others(world: World):
     server = world.server("web-01")
     digests = []
     for number in range(3):
+        world.clock.move_to(world.night(number))
         world.write(server, 0, b"state %d" % number)
         digests.append(world.digest(server))
         create_backups(world.site, [server])
@@ -238,6 +239,7 @@ def test_the_catalogue_is_rebuilt_from_the_cloud(world: World):
     server = world.server("web-01", 1 << 20, 1 << 20)
     world.declare(NIGHTLY)
     world.run(world.night(0))
+    world.clock.move_to(world.night(0, hour=3))
     manual = create_backups(world.site, [server]).succeeded[0]
     before = world.digest(server)
     shutil.rmtree(world.folder / "vault" / "catalogue")
