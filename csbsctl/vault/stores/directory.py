@@ -42,7 +42,9 @@ _ABANDONED = 86_400
 class DirectoryStore:
     """Objects as files below a folder, which is made by the first write."""
 
-    parallel = 8
+    parallel = 1
+    """Reading a small file takes less time than handing it to a thread."""
+
     remote = False
 
     def __init__(self, root: Path) -> None:

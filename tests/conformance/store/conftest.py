@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
+from csbsctl.clock import SystemClock
 from csbsctl.ids import new_id
 from csbsctl.vault.coordination import SINGLE_WRITER, coordinated
+from csbsctl.vault.probe import probe
 from csbsctl.vault.stores import DirectoryStore, StoreOptions, open_store
 from csbsctl.vault.stores.faulty import Faults, FaultyStore
 from csbsctl.vault.stores.retrying import RetryingStore
@@ -57,6 +59,14 @@ def real_s3_endpoint():
     if "csbsctl-test" not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
         client.create_bucket(Bucket="csbsctl-test")
     return endpoint
+
+
+@pytest.fixture(scope="session")
+def real_s3_is_atomic(real_s3_endpoint, tmp_path_factory):
+    """Whether that server's create-if-absent holds in a race; where not, the contract is held under a lock service."""
+    options = StoreOptions(endpoint_url=real_s3_endpoint)
+    store = open_store(f"s3://csbsctl-test/{new_id()}", base=tmp_path_factory.mktemp("s3"), options=options)
+    return probe(store, SystemClock()).atomic
 
 
 @pytest.fixture(
