@@ -12,6 +12,7 @@ from csbsctl.model.backup import StoredVolume
 from csbsctl.model.policy import Consistency
 from csbsctl.model.server import Server, ServerState, Volume
 from csbsctl.provider import Damage, Depth, Quota, Snapshot, Step, VolumeSnapshot
+from csbsctl.units import format_size
 from csbsctl_local.cloud.snapshots import SnapshotRecord
 from csbsctl_local.repository import Written
 from csbsctl_local.shelf import ShelfRecord, stored_volume
@@ -56,7 +57,7 @@ class BackupSteps:
         if done and announced:
             return stored_volume(announced, done)
         record = _record(name, step, snapshot, self._site.cloud.snapshots.get(snapshot_id))
-        self._within_quota(step.marker.backup)
+        self._within_quota(step.marker.backup or step.marker.job)
         self._site.shelf.announce(record)
         written = self._write(step, name, snapshot_id, volume_id, parent)
         return stored_volume(record, written)
@@ -98,22 +99,28 @@ class BackupSteps:
         limits = self._site.settings.quota
         if limits is None:
             return None
-        backups: set[str] = set()
-        size = 0
-        for record in self._site.shelf.records():
-            backups.add(record.marker.backup or record.marker.job)
-            size += record.volume["size"]
-        return Quota(backups=limits.backups, backups_used=len(backups), size=limits.size, size_used=size)
+        used = 0
+        if limits.size is not None:  # sizes are in the records, and reading all of them is slow
+            used = sum(record.volume["size"] for record in self._site.shelf.records())
+        return Quota(
+            backups=limits.backups, backups_used=len(self._backups()), size=limits.size, size_used=used
+        )
+
+    def _backups(self) -> set[str]:
+        return {name.partition(".")[0] for name in self._site.shelf.names()}
 
     def _within_quota(self, backup: str) -> None:
         quota = self.quota()
         if quota is None:
             return
-        known = any(record.marker.backup == backup for record in self._site.shelf.records())
-        if quota.backups is not None and not known and quota.backups_used >= quota.backups:
+        if (
+            quota.backups is not None
+            and quota.backups_used >= quota.backups
+            and backup not in self._backups()
+        ):
             raise QuotaExceeded(f"the quota of {quota.backups} backups is used up")
         if quota.size is not None and quota.size_used >= quota.size:
-            raise QuotaExceeded(f"the quota of {quota.size} bytes of backups is used up")
+            raise QuotaExceeded(f"the quota of {format_size(quota.size)} of backups is used up")
 
     def _write(
         self, step: Step, name: str, snapshot_id: str, volume_id: str, parent: StoredVolume | None

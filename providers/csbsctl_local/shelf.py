@@ -91,12 +91,16 @@ class Shelf:
         document = json.loads(self._host.sealer.open(sealed, key.encode()))
         return ShelfRecord(name, document["volume"], Marker(**document["marker"]), document["details"])
 
+    def names(self) -> Iterator[str]:
+        """Yield the names of all disks, stored or begun."""
+        if self.ready:
+            for blob in self._blobs.list(_RECORDS):
+                yield blob.key.removeprefix(_RECORDS)
+
     def records(self) -> Iterator[ShelfRecord]:
         """Yield the records of all disks, stored or begun."""
-        if not self.ready:
-            return
-        for blob in self._blobs.list(_RECORDS):
-            record = self.record(blob.key.removeprefix(_RECORDS))
+        for name in self.names():
+            record = self.record(name)
             if record:
                 yield record
 

@@ -77,6 +77,8 @@ class Snapshots:
         """
         snapshot_id = new_id()
         with surgery(self._database, self._layout) as (change, pause):
+            if found := self.claimed(claim):  # somebody was faster
+                return found
             disks = _attached(change, server_id)
             _refuse_what_cannot_stand_still(change, server_id, disks)
             record = json.dumps(describe())
