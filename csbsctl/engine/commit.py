@@ -14,8 +14,9 @@ from typing import Protocol
 
 from csbsctl.boundaries import Boundary
 from csbsctl.clock import Clock, format_instant
+from csbsctl.engine.addresses import addresses
 from csbsctl.engine.planner import Planner, Proposal
-from csbsctl.engine.succession import fresh, succeed
+from csbsctl.engine.succession import succeed
 from csbsctl.engine.verdicts import refuse
 from csbsctl.errors import Conflict, Stale
 from csbsctl.model.control import ControlDocument, StackState
@@ -101,9 +102,8 @@ class Executor:
             name: _stamped(part, head.generation + 1, now, self.by) for name, part in proposal.others.items()
         }
         stacks = {**head.stacks, **others}
-        stacks.pop(proposal.desired.stack, None)
-        if state_matters(state):
-            stacks[proposal.desired.stack] = state
+        stacks[proposal.desired.stack] = state
+        stacks = {name: part for name, part in stacks.items() if state_matters(part)}
         return ControlDocument(
             generation=head.generation + 1,
             stacks=stacks,
@@ -165,8 +165,7 @@ def summarise(plan: Plan) -> str:
 
 def state_matters(state: StackState) -> bool:
     """Tell whether anything is left of a stack; one that was destroyed leaves no trace in the document."""
-    bare = fresh()
-    return state.live != bare.live or state.applied != bare.applied
+    return any(next(addresses(form), None) for form in (state.live, state.applied))
 
 
 def _stamped(state: StackState, generation: int, now: datetime, by: str) -> StackState:

@@ -88,7 +88,7 @@ def resolve(
         members=members,
         joined=_joined(live, wanted, before, after),
         rebound=_release(others, taken, desired.stack),
-        findings=tuple(_findings(assignment)),
+        findings=tuple(assignment_findings(assignment)),
     )
 
 
@@ -242,7 +242,8 @@ def _release(
     return changed
 
 
-def _findings(assignment: Assignment) -> Iterator[Finding]:
+def assignment_findings(assignment: Assignment) -> Iterator[Finding]:
+    """Yield what happened to bound servers: gone, renamed, not to be backed up; and rules that fit nobody, as notes."""
     for departed in assignment.gone:
         hint = "take it out of the configuration; its backups stay" if departed.named else "its backups stay"
         yield _finding(

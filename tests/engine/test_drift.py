@@ -100,6 +100,31 @@ def test_a_newly_matched_server_is_a_note_until_the_next_apply(world):
     assert classes(world, RULED) == []
 
 
+def test_a_new_server_that_two_bindings_reach_is_an_error_finding_and_no_failure(world):
+    declared = {
+        "policies": {"gold": GOLD, "iron": GOLD},
+        "bindings": {
+            "web": {"policy": "gold", "match": {"name": "web-*"}},
+            "new": {"policy": "iron", "match": {"name": "*-09"}},
+        },
+    }
+    world.apply(declared)
+    world.servers.append(world.server("web-09"))
+    report = drift(world, declared)
+    assert [f.severity for f in report.findings] == ["error", "note"]
+    assert "cannot be in policy" in report.findings[0].message
+
+
+def test_a_new_server_that_two_stacks_reach_is_found(world):
+    world.apply(RULED)
+    world.apply(
+        {"policies": {"p": GOLD}, "bindings": {"n": {"policy": "p", "match": {"name": "*-09"}}}}, stack="lab"
+    )
+    world.servers.append(world.server("web-09"))
+    report = drift(world, RULED)
+    assert "binding.n of stack lab" in report.findings[0].message
+
+
 def test_a_slot_without_a_backup_is_missed_once_its_time_to_start_is_over(world):
     world.apply(SHOP)
     world.clock.move_to(world.clock.now().replace(day=23, hour=5, minute=59))

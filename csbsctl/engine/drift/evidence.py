@@ -8,7 +8,7 @@ from functools import cached_property
 
 from csbsctl.engine.desired import Desired
 from csbsctl.engine.histories import Histories
-from csbsctl.engine.reach import Bond, Bonds, Reach, live_bonds
+from csbsctl.engine.reach import Bond, Bonds, live_bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.model.backup import Backup
 from csbsctl.model.control import StackState
@@ -34,7 +34,6 @@ class Scene:
     desired: Desired | None
     situation: Situation
     evidence: Evidence
-    reach: Reach | None = None
 
     @cached_property
     def state(self) -> StackState:

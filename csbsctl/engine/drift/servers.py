@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from csbsctl.clock import format_instant
-from csbsctl.engine.addresses import same
 from csbsctl.engine.drift.evidence import Scene, finding
-from csbsctl.engine.reach import Bond, resolve
+from csbsctl.engine.reach import Bond, assignment_findings, live_bonds, parse_bindings
 from csbsctl.engine.situation import ServerKey
 from csbsctl.model.declared import Objective
 from csbsctl.model.plan import Finding, FindingClass
 from csbsctl.model.server import Server
-from csbsctl.rules.matching import matches
+from csbsctl.rules.matching import assign, matches
 from csbsctl.units import format_duration
 
 
@@ -35,25 +34,45 @@ def unprotected_findings(scene: Scene) -> Iterator[Finding]:
 
 
 def binding_findings(scene: Scene) -> Iterator[Finding]:
-    """Yield what happened to bound servers since the last apply."""
+    """Yield what happened to bound servers since the last apply; problems that would stop a plan are errors."""
     if scene.situation.inventory is None:
         return
-    live = scene.state.live
-    if scene.desired is not None and same(scene.desired.canonical["bindings"], live.get("bindings", {})):
-        reach = resolve(scene.desired, scene.state, scene.situation, {})
-        yield from (found for found in reach.findings if found.severity != "note")
-    known = {(name, server) for name, members in scene.state.members.items() for server in members}
-    servers = scene.situation.servers()
-    for key, bond in scene.bonds.items():
-        if bond.binding in scene.state.members and (bond.binding, key[1]) not in known:
+    live = scene.state.live.get("bindings", {})
+    declared = scene.desired.canonical["bindings"] if scene.desired else {}
+    typed = scene.desired.declared.bindings if scene.desired and live == declared else parse_bindings(live)
+    assignment = assign(typed, scene.situation.inventory, members=scene.state.members)
+    for problem in assignment.problems:
+        yield finding(FindingClass.BINDING, "error", problem.address, problem.message, hint=problem.hint)
+    yield from (found for found in assignment_findings(assignment) if found.severity != "note")
+    for bound in assignment.bound.values():
+        known = scene.state.members.get(bound.binding)
+        if known is not None and bound.server.id not in known:
             yield finding(
                 FindingClass.BINDING,
                 "note",
-                f"binding.{bond.binding}",
-                f"server {bond.name} ({key[1]}) newly fits its rule and is protected by policy {bond.policy}",
-                since=servers[key].created_at if key in servers else None,
+                f"binding.{bound.binding}",
+                f"server {bound.server.name} ({bound.server.id}) newly fits its rule "
+                f"and is protected by policy {bound.policy}",
+                since=bound.server.created_at,
                 hint="nothing to do; the next apply records it",
             )
+    yield from _contested(scene)
+
+
+def _contested(scene: Scene) -> Iterator[Finding]:
+    """Yield the servers that bindings of two stacks reach, which each plan alone could not foresee."""
+    for name, state in scene.situation.document.stacks.items():
+        if name == scene.stack:
+            continue
+        for key, theirs in live_bonds(name, state, scene.situation).items():
+            if key in scene.bonds:
+                yield finding(
+                    FindingClass.BINDING,
+                    "error",
+                    f"binding.{scene.bonds[key].binding}",
+                    f"server {theirs.name} ({key[1]}) is also reached by binding.{theirs.binding} of stack {name}",
+                    hint="exclude it in one of the two, or take it over with `rebind: true` and apply",
+                )
 
 
 def objective_findings(scene: Scene) -> Iterator[Finding]:
