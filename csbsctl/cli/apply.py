@@ -80,7 +80,6 @@ def carry_out(
         session.say(text.rstrip("\n"))
     refuse(proposal.verdicts, allow)
     if not proposal.plan.empty and not saved:
-        session.say("")
         session.out.confirm("Do you want to perform these actions?", yes=yes)
     vault = session.vault(create=True)
     applied = Executor(vault.control, session.clock, session.actor).apply(

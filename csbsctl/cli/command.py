@@ -105,7 +105,7 @@ def _shared_parameters(*, root: bool = False) -> list[inspect.Parameter]:
     for key, (kind, default, names, more) in _SHARED.items():
         hidden = not root and key not in _SHOWN
         option = typer.Option(*names, show_default=False, hidden=hidden, **more)
-        annotation = Annotated[kind, option]
+        annotation = Annotated[kind, option]  # type: ignore[valid-type] # typer reads it at run time
         parameters.append(
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         )

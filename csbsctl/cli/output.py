@@ -86,7 +86,7 @@ class Output:
             raise NotConfirmed(
                 f"{question} Nobody is here to answer", hint="add --yes to go ahead without asking"
             )
-        print(f"{question}\n  Only {expect!r} will be accepted: ", end="", file=sys.stderr, flush=True)
+        print(f"\n{question}\n  Only {expect!r} will be accepted: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != expect:
             raise NotConfirmed("not confirmed; nothing was changed")
 

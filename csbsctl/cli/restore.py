@@ -112,9 +112,8 @@ def _chosen(site: Site, wanted: str | None, server: str | None, as_of: str | Non
         return site.vault.catalogue.find(wanted)
     if server is None:
         raise UsageError("name a backup, or a server with --server", hint="csbsctl backup list shows them")
-    return backup_as_of(
-        site, *find_backed_up_server(site, server), _instant(as_of) if as_of else site.clock.now()
-    )
+    provider, server_id = find_backed_up_server(site, server)
+    return backup_as_of(site, provider, server_id, _instant(as_of) if as_of else site.clock.now())
 
 
 def _instant(text: str) -> datetime:

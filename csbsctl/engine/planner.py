@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 
 from csbsctl.engine.addresses import Canonical, differing, look_up
@@ -25,6 +26,9 @@ from csbsctl.model.control import StackState
 from csbsctl.model.plan import Action, Change, ChangeClass, Plan, Protected
 
 Members = Mapping[str, Mapping[str, str]]
+
+_TOLERANCE = timedelta(minutes=1)
+"""How far a commit may lie ahead before the clock is called wrong: writers' clocks differ a little."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ def _usage_line(situation: Situation) -> str | None:
 
 def _notes(situation: Situation, verdicts: tuple[Verdict, ...]) -> Iterable[str]:
     at = situation.document.at
-    if at and at > situation.now:
+    if at and at > situation.now + _TOLERANCE:
         yield (
             f"Warning: the clock stands before generation {situation.document.generation} "
             f"({at:%Y-%m-%d %H:%M} UTC): is it right?"

@@ -51,8 +51,8 @@ class Stage:
         """Let virtual time pass."""
         self.now += timedelta(**span)
 
-    def run(self, *words: str, expect: int = 0, show: bool = True, indent: str = "    ") -> str:
-        """Run a csbsctl command at the virtual time; show it and what it says, and return that.
+    def run(self, *words: str, expect: int = 0, show: bool = True, last: int | None = None) -> str:
+        """Run a csbsctl command at the virtual time; show it and what it says (its last lines), and return that.
 
         Raises:
             CsbsError: it ended with another exit code than expected.
@@ -61,6 +61,7 @@ class Stage:
         line = ["-C", str(self.folder), "--at", format_instant(self.now), "--no-color", *words]
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = main(line)
+        self.wait(seconds=3)
         text = said.getvalue()
         if code != expect:
             raise CsbsError(
@@ -68,8 +69,11 @@ class Stage:
             )
         if show:
             self.out.say(f"  {self.out.paint('$ csbsctl ' + ' '.join(words), 'green')}")
-            for row in text.rstrip().splitlines():
-                self.out.say((indent + row).rstrip())
+            rows = text.rstrip().splitlines()
+            if last and len(rows) > last:
+                rows = ["...", *rows[-last:]]
+            for row in rows:
+                self.out.say(f"    {row}".rstrip())
         return text
 
     def ask(self, *words: str) -> Any:

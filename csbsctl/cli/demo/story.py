@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from csbsctl.cli.demo.disks import digest, filesystem_is_clean, make_image
 from csbsctl.cli.demo.stage import Stage
 
@@ -58,14 +60,15 @@ def _set_up(stage: Stage) -> None:
     images = stage.folder / "images"
     images.mkdir()
     holds = make_image(images / "web.img", "96M", seed=1)
-    make_image(images / "db.img", "64M", seed=2)
-    stage.tell(f"Three servers; their system disks hold {holds}.")
+    stage.tell(
+        f"Two web servers whose system disks hold {holds}, and a database that writes across two disks."
+    )
     for name, tier in (("web-01", "web"), ("web-02", "web"), ("db-01", "db")):
         stage.run(
             "sim", "server", "create", name, "--disk", "96M", "--disk", "64M", "--metadata", f"tier={tier}"
         )
-        image = images / ("db.img" if tier == "db" else "web.img")
-        stage.run("sim", "disk", "import", f"{name}:0", str(image), show=False)
+        if tier == "web":
+            stage.run("sim", "disk", "import", f"{name}:0", str(images / "web.img"), show=False)
     stage.run("sim", "workload", "db-01", "--records", "500", show=False)
 
 
@@ -74,7 +77,7 @@ def _declare(stage: Stage) -> None:
     (stage.folder / "csbs.yaml").write_text(CONFIG)
     stage.run("validate")
     stage.run("plan")
-    stage.run("apply", "--yes")
+    stage.run("apply", "--yes", last=4)
     again = stage.run("plan")
     stage.claim("after an apply, a plan is empty", holds="No changes." in again)
 
@@ -99,19 +102,25 @@ def _protect_for_a_fortnight(stage: Stage) -> None:
         )
         stage.run("sim", "workload", "db-01", "--records", "100", show=False)
         stage.run("run", show=slot in (0, 27))
+        if slot == 0:
+            first = stage.ask("backup", "list")
         slots += 1
         stage.wait(hours=12)
     stage.wait(hours=-11)
     backups = stage.ask("backup", "list", "--all")
-    full = [b for b in backups if b["kind"] == "full"]
+    full = {backup["id"] for backup in first}
+    later = [backup for backup in backups if backup["id"] not in full]
     stage.run("backup", "list", "--server", "web-01")
     stage.claim(f"each of {slots} slots was served", holds=_slots_served(stage, slots))
-    stage.claim(
-        "the first backup of each server was full, all later ones incremental", holds=len(full) == SERVERS
-    )
+    stage.claim("the first backup of each server was full", holds=_kinds(first) == ["full"] * SERVERS)
+    stage.claim("every later one was incremental", holds=set(_kinds(later)) == {"incremental"})
     whole, stored = sum(b["size"] for b in backups), sum(b["stored"] for b in backups)
     stage.tell(f"{len(backups)} restore points of {whole >> 20} MiB in all; stored: {stored >> 20} MiB.")
     stage.run("status")
+
+
+def _kinds(backups: list[dict[str, Any]]) -> list[str]:
+    return [backup["kind"] for backup in backups]
 
 
 def _slots_served(stage: Stage, slots: int) -> bool:
@@ -144,7 +153,6 @@ def _deletion(stage: Stage) -> None:
         "what the database wrote is there in order, without a hole",
         holds="prefix 1.." in stage.run("sim", "check", "db-01"),
     )
-    _claim_clean(stage, "db-01:0")
 
 
 def _bad_update(stage: Stage) -> None:
@@ -187,15 +195,18 @@ def _drift(stage: Stage) -> None:
     stage.run("policy", "disable", "gold")
     said = stage.run("drift", expect=2)
     stage.claim("drift finds the live edit", holds="policy.gold" in said)
-    stage.run("apply", "--yes")
+    stage.run("apply", "--yes", last=4)
     stage.run("drift", "--only", "config")
 
 
 def _prove(stage: Stage) -> None:
     stage.act("Prove it")
-    stage.run("backup", "verify", "--all")
-    stage.run("audit", "verify")
-    stage.claim("every stored byte is authentic, and the audit trail is whole", holds=True)
+    verified = stage.ask("backup", "verify", "--all")
+    stage.claim(
+        f"every stored byte of {verified['verified']} backups is authentic",
+        holds=verified["verified"] > 0 and verified["damaged"] == 0,
+    )
+    stage.claim("the audit trail is whole", holds=stage.ask("audit", "verify")["whole"])
 
 
 def _what_next(stage: Stage) -> None:
