@@ -64,9 +64,10 @@ def recover(site: Site) -> int:
     A job that cannot be settled now (the cloud is away) stays open for the next time.
     """
     settled = 0
+    alive = {site.vault.leases.runner.id: True}
     for job in reversed(site.vault.jobs.open()):
         site.stop.check()
-        if job.provider not in site.providers:
+        if job.provider not in site.providers or _is_alive(site, job.runner, alive):
             continue
         try:
             with site.vault.leases.acquire(job.provider, lease_of(job)) as lease:
@@ -81,6 +82,13 @@ def recover(site: Site) -> int:
         for provider in site.providers:
             remove_leftovers(site, provider)
     return settled
+
+
+def _is_alive(site: Site, runner: str, known: dict[str, bool]) -> bool:
+    """Whether a job's runner lives; one on another machine is watched, once, for as long as it takes to know."""
+    if runner not in known:
+        known[runner] = site.vault.leases.settle(runner, site.stop.wait)
+    return known[runner]
 
 
 def remove_leftovers(site: Site, provider: str) -> int:

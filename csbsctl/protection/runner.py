@@ -8,9 +8,9 @@ runners never take the same slot.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from csbsctl.errors import Conflict, CsbsError, Interrupted
@@ -29,6 +29,7 @@ from csbsctl.rules.matching import Bound
 from csbsctl.rules.schedule import delay
 
 LEASE_HELD = "lease.held"
+JOBS_KEPT = timedelta(days=30)
 
 
 class Passed(enum.Enum):
@@ -94,6 +95,7 @@ class Runner:
             self._note_problems(agenda, summary)
             self._back_up(agenda, summary)
             self._prune(agenda, summary)
+            self._forget_old_jobs(summary)
         finally:
             self._site.vault.audit.flush()
         self._site.stop.check()
@@ -104,10 +106,17 @@ class Runner:
         agenda = read_agenda(self._site)
         return agenda, list(self._turns(agenda))
 
-    def watch(self, interval: float, after_pass: Any = lambda _summary: None) -> None:
+    def watch(self, interval: float, after_pass: Callable[[Summary], None] = lambda _summary: None) -> None:
         """Make passes until somebody asks to stop, ``interval`` real seconds apart; report each to ``after_pass``."""
         while True:
-            after_pass(self.once())
+            try:
+                after_pass(self.once())
+            except Interrupted:
+                raise
+            except (
+                CsbsError
+            ) as error:  # a store or cloud that is away comes back; the next pass finds what is open
+                after_pass(Summary(failed=1, problems=[error.message]))
             if self._site.stop.wait(interval):
                 self._site.stop.check()
 
@@ -236,6 +245,12 @@ class Runner:
                 summary.problems.append(f"prune of {server.name}: {ended.error.message}")
         for provider in sorted(littered):
             self._collect(provider, summary)
+
+    def _forget_old_jobs(self, summary: Summary) -> None:
+        """Let go of the journal of old jobs. That reads every job, so once a week, when there was something to do."""
+        now = self._site.clock.now()
+        if summary.deleted and now.toordinal() % 7 == 0:
+            self._site.vault.jobs.forget(now - JOBS_KEPT)
 
     def _collect(self, provider: str, summary: Summary) -> None:
         try:

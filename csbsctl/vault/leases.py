@@ -7,6 +7,7 @@ a taker-over first writes the higher number into the server's catalogue, where c
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -136,6 +137,10 @@ class Leases:
                 if left <= 0:
                     raise
                 self.clock.sleep(min(_POLL, left, max(self._witness.silence / 10, 0.01)))
+
+    def settle(self, runner: str, wait: Callable[[float], bool]) -> bool:
+        """Tell whether a runner is alive, watching one of another machine for as long as that takes; see Witness."""
+        return runner == self.runner.id or self._witness.settle(runner, wait)
 
     def holders(self) -> list[Holder]:
         """Return every lease that is held, by the living and the dead."""

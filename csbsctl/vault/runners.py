@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -162,6 +163,20 @@ class Witness:
                 since = now
             self._seen[runner] = heartbeat.beat, since
         return now - since < self.silence
+
+    def settle(self, runner: str, wait: Callable[[float], bool]) -> bool:
+        """Watch a runner until it shows life or has been silent for long enough; return whether it is alive.
+
+        Of this machine that takes no time, elsewhere up to ``silence``. ``wait(seconds)`` returns True to give up.
+        """
+        first = self.look(runner)
+        while first is not None and self.alive(runner):
+            now = self.look(runner)
+            if now is not None and (now.beat != first.beat or self._me.same_machine(now.process)):
+                return True
+            if wait(min(1.0, self.silence / 10)):
+                return True
+        return False
 
 
 def _parse(key: str, stored: bytes) -> Heartbeat:
