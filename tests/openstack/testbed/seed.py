@@ -33,7 +33,11 @@ def identity(cloud: Any) -> None:
         keystone.create_role(name="service")
     roles = {role.name: role for role in keystone.roles()}
     people = {**dict.fromkeys(ENDPOINTS, ("service", ["admin", "service"]))}
-    people |= {"demo": ("demo", ["member"]), "demo-reader": ("demo", ["reader"]), "other": ("other", ["member"])}
+    people |= {
+        "demo": ("demo", ["member"]),
+        "demo-reader": ("demo", ["reader"]),
+        "other": ("other", ["member"]),
+    }
     for name, (project, wanted) in people.items():
         user = keystone.find_user(name) or keystone.create_user(
             name=name, password=PASSWORD, domain_id="default", default_project_id=projects[project].id
@@ -46,7 +50,10 @@ def identity(cloud: Any) -> None:
         service = keystone.create_service(name=name, type=kind)
         for interface in ("public", "internal"):
             keystone.create_endpoint(
-                service_id=service.id, interface=interface, url=f"http://{ADDRESS}:{rest}", region_id="RegionOne"
+                service_id=service.id,
+                interface=interface,
+                url=f"http://{ADDRESS}:{rest}",
+                region_id="RegionOne",
             )
 
 
@@ -121,4 +128,6 @@ def call(service: Any, method: str, path: str, body: Any = None) -> Any:
 
 
 if __name__ == "__main__":
-    {"identity": identity, "services": services, "guest": guest}[sys.argv[1]](openstack.connect("admin"), *sys.argv[2:])
+    {"identity": identity, "services": services, "guest": guest}[sys.argv[1]](
+        openstack.connect("admin"), *sys.argv[2:]
+    )

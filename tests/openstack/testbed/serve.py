@@ -38,8 +38,8 @@ class Server(BaseApplication):
         application = importlib.import_module(MODULE).application
         if MODULE.startswith("neutron"):
             # Without this Neutron 29 answers GET /ports with 500: its mappers are lazy and one table comes too late.
-            import neutron.db.models.port_forwarding  # noqa: F401, PLC0415
-            from sqlalchemy.orm import configure_mappers  # noqa: PLC0415
+            import neutron.db.models.port_forwarding  # noqa: F401
+            from sqlalchemy.orm import configure_mappers
 
             configure_mappers()
         return application
