@@ -128,7 +128,7 @@ class Repository:
         try:
             found = self._parts.manifest(manifest)
         except Damaged as error:
-            return [Flaw(error.message, ((0, 0),))]
+            return [Flaw(error.message)]
         self._parts.index.refresh()
         examiner = PackExaminer(self._parts.blobs, self._parts.codec, self._parts.index)
         verifier = Verifier(found, self._parts.fetcher, self._parts.index, examiner)

@@ -39,23 +39,24 @@ def load_document(blobs: BlobStore, codec: Codec, key: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A session as others see it. ``modified`` is the store's time."""
+    """A session as others see it: whose, writing which manifest if any, since when by the store's time."""
 
     nonce: str
     job: str
+    writes: str | None
     modified: datetime
 
 
 class Session:
     """Our own registration; gives out pack ids."""
 
-    def __init__(self, blobs: BlobStore, codec: Codec, job: str) -> None:
+    def __init__(self, blobs: BlobStore, codec: Codec, job: str, writes: str | None = None) -> None:
         self._blobs = blobs
         self.job = job
         self.nonce = new_id().replace("-", "")[:_NONCE]
         self._packs = 0
         self._lock = threading.Lock()  # guards _packs
-        store_document(blobs, codec, SESSIONS + self.nonce, {"job": job})
+        store_document(blobs, codec, SESSIONS + self.nonce, {"job": job, "writes": writes})
 
     def new_pack(self) -> PackId:
         """Return the id of the next pack."""
@@ -83,12 +84,13 @@ def sessions(blobs: BlobStore, codec: Codec) -> Iterator[Registration]:
     """Yield everybody who is registered, those included whose process died."""
     for blob in blobs.list(SESSIONS):
         try:
-            job = load_document(blobs, codec, blob.key).get("job", "")
+            document = load_document(blobs, codec, blob.key)
         except BlobNotFound:
             continue
         except Damaged:
-            job = ""
-        yield Registration(blob.key.rpartition("/")[2], str(job), blob.modified)
+            document = {}
+        job, writes = str(document.get("job", "")), document.get("writes")
+        yield Registration(blob.key.rpartition("/")[2], job, writes, blob.modified)
 
 
 def end_session(blobs: BlobStore, nonce: str) -> None:

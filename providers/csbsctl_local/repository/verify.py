@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +21,7 @@ from .manifest import Manifest, Slots, read_leaf
 from .pack import TRAILER, Segment, Table, open_pack, read_table, table_length
 from .work import Shared
 
+_PASSES = 3
 Depth = Literal["quick", "sample", "full"]
 
 
@@ -38,6 +39,7 @@ class Examined:
 
     messages: tuple[str, ...] = ()
     lost: frozenset[ChunkName] = frozenset()
+    missing: bool = False
 
 
 class PackExaminer:
@@ -47,13 +49,14 @@ class PackExaminer:
         self._blobs = blobs
         self._codec = codec
         self._index = index
+        self._sizes: dict[PackId, int] = {}
 
     def examine(self, pack: PackId) -> Examined:
         """Check one pack to the last byte; where the table is lost, by what the index knows of it."""
         try:
             stored = memoryview(self._blobs.get(pack_key(pack)))
         except BlobNotFound:
-            return Examined((f"pack {pack.hex()} is missing",), frozenset(self.known(pack)))
+            return self._gone(pack)
         try:
             segments = open_pack(pack, stored, self._codec).segments
         except Damaged as error:
@@ -68,14 +71,23 @@ class PackExaminer:
                 lost_names |= bad[1]
         return Examined(tuple(messages), frozenset(lost_names))
 
-    def present(self, pack: PackId) -> bool:
-        """Say whether a pack is there and has its end; reads a few bytes."""
+    def glance(self, pack: PackId) -> Examined:
+        """Look whether a pack is there and has its end; reads a few bytes."""
         try:
-            size = dict(pair for run in self._index.runs.values() for pair in run.packs)[pack]
-            table_length(self._blobs.get(pack_key(pack), size - TRAILER))
-        except (BlobNotFound, Damaged):
-            return False
-        return True
+            table_length(self._blobs.get(pack_key(pack), self._size(pack) - TRAILER))
+        except BlobNotFound:
+            return self._gone(pack)
+        except Damaged as error:
+            return Examined((f"pack {pack.hex()}: {error.message}",), frozenset(self.known(pack)))
+        return Examined()
+
+    def _size(self, pack: PackId) -> int:
+        if pack not in self._sizes:
+            self._sizes = self._index.packs()
+        return self._sizes[pack]
+
+    def _gone(self, pack: PackId) -> Examined:
+        return Examined((f"pack {pack.hex()} is missing",), frozenset(self.known(pack)), missing=True)
 
     def _flawed(
         self, pack: PackId, stored: memoryview, segment: Segment
@@ -120,30 +132,65 @@ class Verifier:
         self._index = index
         self._examiner = examiner
         self._flaws: list[Flaw] = []
+        self._examined: dict[PackId, Examined] = {}
 
     def run(
         self, depth: Depth, *, sample: float, seed: int, threads: int, check: Check, progress: Progress
     ) -> list[Flaw]:
         """Return what is wrong: nothing is well, or nothing that this depth can see."""
+        for _ in range(_PASSES):
+            self._flaws = []
+            packs, absent = self._resolve()
+            chosen = sorted(packs)
+            if depth == "sample" and chosen:
+                count = max(1, round(len(chosen) * sample))
+                chosen = random.Random(seed).sample(chosen, count)  # noqa: S311 - which packs, not a secret
+            examine = self._examiner.glance if depth == "quick" else self._examiner.examine
+            self._examine(
+                [pack for pack in chosen if pack not in self._examined], examine, threads, check, progress
+            )
+            if not self._moved():
+                break
+        if absent:
+            self._flaws.append(Flaw(f"{len(absent)} chunks are nowhere in the index", self._ranges(absent)))
+        for examined in self._examined.values():
+            if examined.messages:
+                self._flaws.append(
+                    Flaw("; ".join(examined.messages), self._ranges(self._really(examined.lost)))
+                )
+        return self._flaws
+
+    def _resolve(self) -> tuple[set[PackId], set[ChunkName]]:
+        """Return the packs that hold the disk, and the names that no index knows."""
         packs: set[PackId] = set()
         absent: set[ChunkName] = set()
         for name in self._names():
-            place = self._fetcher.place(name) if name not in absent else None
+            place = self._index.find(name)
             if place is None:
                 absent.add(name)
             else:
                 packs.add(place.pack)
-        if absent:
-            self._flaws.append(Flaw(f"{len(absent)} chunks are nowhere in the index", self._ranges(absent)))
-        chosen = sorted(packs)
-        if depth == "sample":
-            count = max(1, round(len(chosen) * sample)) if chosen else 0
-            chosen = random.Random(seed).sample(chosen, count)  # noqa: S311 - which packs, not a secret
-        if depth == "quick":
-            self._flaws += self._missing(chosen)
-        else:
-            self._examine(chosen, threads, check, progress)
-        return self._flaws
+        return packs, absent
+
+    def _moved(self) -> bool:
+        """Say whether packs went missing because somebody compacted them; those are forgotten."""
+        if not any(examined.missing for examined in self._examined.values()):
+            return False
+        self._fetcher.refresh()
+        known = self._index.packs()
+        moved = [pack for pack, examined in self._examined.items() if examined.missing and pack not in known]
+        for pack in moved:
+            del self._examined[pack]
+        return bool(moved)
+
+    def _really(self, names: frozenset[ChunkName]) -> set[ChunkName]:
+        """Return those of the names that no other copy stands in for."""
+        sound = Examined()
+        return {
+            name
+            for name in names
+            if all(name in self._examined.get(place.pack, sound).lost for place in self._index.places(name))
+        }
 
     def _names(self) -> Iterator[ChunkName]:
         for number, name in self._manifest.each():
@@ -162,35 +209,32 @@ class Verifier:
                 self._flaws.append(flaw)
             return None
 
-    def _examine(self, packs: list[PackId], threads: int, check: Check, progress: Progress) -> None:
-        examined: list[Examined] = []
-        lock = threading.Lock()  # guards examined and progress
+    def _examine(
+        self,
+        packs: list[PackId],
+        examine: Callable[[PackId], Examined],
+        threads: int,
+        check: Check,
+        progress: Progress,
+    ) -> None:
+        lock = threading.Lock()  # guards _examined and progress
         work = Shared(range(len(packs)))
 
-        def examine() -> None:
+        def run() -> None:
             try:
                 for number in work:
                     check()
-                    result = self._examiner.examine(packs[number])
+                    result = examine(packs[number])
                     with lock:
-                        examined.append(result)
-                        progress(len(examined), len(packs))
+                        self._examined[packs[number]] = result
+                        progress(len(self._examined), max(len(packs), len(self._examined)))
             except BaseException:
                 work.stop()
                 raise
 
         with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
-            for future in [pool.submit(examine) for _ in range(threads)]:
+            for future in [pool.submit(run) for _ in range(threads)]:
                 future.result()
-        for result in examined:
-            if result.messages:
-                self._flaws.append(Flaw("; ".join(result.messages), self._ranges(result.lost)))
-
-    def _missing(self, packs: list[PackId]) -> Iterator[Flaw]:
-        for pack in packs:
-            if not self._examiner.present(pack):
-                names = frozenset(self._examiner.known(pack))
-                yield Flaw(f"pack {pack.hex()} is missing", self._ranges(names))
 
     def _ranges(self, names: frozenset[ChunkName] | set[ChunkName]) -> tuple[tuple[int, int], ...]:
         """Return the ranges of the disk that hold any of the names, neighbours joined."""

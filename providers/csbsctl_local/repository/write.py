@@ -44,7 +44,7 @@ class Write:
             return parts.manifest(self.manifest).written
         except NotFound:
             pass
-        session = Session(parts.blobs, parts.codec, self.job)
+        session = Session(parts.blobs, parts.codec, self.job, self.manifest)
         try:
             REGISTERED()
             return self._run(parts, session)
@@ -79,10 +79,10 @@ class Write:
         return written
 
     def _adopt(self, parts: Parts, session: Session) -> None:
-        """Take over what an earlier, interrupted run of the same job stored but did not come to index."""
+        """Take over what an earlier, interrupted call for this manifest stored but did not come to index."""
         known = parts.index.packs()
         for other in list(sessions(parts.blobs, parts.codec)):
-            if other.job != self.job or other.nonce == session.nonce:
+            if (other.job, other.writes) != (self.job, self.manifest) or other.nonce == session.nonce:
                 continue
             tables = [
                 table

@@ -253,3 +253,21 @@ def test_a_child_never_inherits_silently_what_is_deleted_under_it(place):
     place.open().write(disk, manifest="child", job="v")
     place.collected()
     assert place.restored("child") == disk.content()
+
+
+def test_a_verification_that_runs_beside_a_compaction_finds_no_damage(place):
+    disk = place.filled(40 * CHUNK)
+    place.open().write(disk, manifest="a", job="j")
+    disk.put(0, random.Random(9).randbytes(30 * CHUNK))
+    place.open().write(disk, manifest="b", job="j")
+    place.open().delete("a")
+    place.collected(1)
+    checks = []
+
+    def compact():
+        checks.append(1)
+        if len(checks) == 1:
+            assert place.open().collect(job="c", open_jobs=NOBODY).freed > 0
+
+    assert place.open().verify("b", check=compact) == []
+    assert place.open().verify("b", "quick") == []

@@ -190,3 +190,11 @@ def test_a_file_that_shrinks_under_the_reader_is_an_error(plain_place):
     os.truncate(disk.path, CHUNK)
     with pytest.raises(StoreUnavailable, match="ends at byte"):
         plain_place.open().write(disk, manifest="b", parent="a", changed=[(2 * CHUNK, 9)], job="j")
+
+
+def test_two_disks_of_one_job_are_written_at_the_same_time(place):
+    first, second = place.filled(9 * CHUNK), place.filled(9 * CHUNK, seed=2, name="second")
+    first.on_read = lambda _count: place.open().write(second, manifest="b", job="j")
+    place.open().write(first, manifest="a", job="j")
+    assert place.restored("a") == first.content()
+    assert place.restored("b") == second.content()
