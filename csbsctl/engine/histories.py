@@ -25,6 +25,8 @@ class Histories:
         """Read the backups of several servers; those that were never backed up cost nothing."""
         if self._known is None:
             self._known = frozenset(self._catalogue.servers())
+        if not self._known:
+            return
         missing = [key for key in keys if key not in self._read and key in self._known]
         if len(missing) < _FEW:
             found = [self._catalogue.backups(*key) for key in missing]

@@ -61,11 +61,9 @@ _SHOWN_PER_GROUP = 10
 def plan_text(plan: Plan, style: Style, *, verbose: bool = False) -> str:
     """Return the whole plan; beyond a screenful only what is dangerous is told in full, unless verbose."""
     lines = [*_changes(plan, style, verbose=verbose), *_drift(plan, style, verbose=verbose)]
-    for finding in plan.findings:
-        lines += finding_lines(finding, style)
-    if plan.findings:
-        lines.append("")
-    lines += [style.wrap(note, "", "  ")[0] if style.width is None else note for note in plan.notes]
+    lines += _findings(plan, style, verbose=verbose)
+    for note in plan.notes:
+        lines += style.wrap(note, "", "  ")
     if plan.notes:
         lines.append("")
     lines.append(style.paint("bold", summary_line(plan)))
@@ -117,21 +115,30 @@ def finding_lines(finding: Finding, style: Style) -> list[str]:
     return lines
 
 
+def _findings(plan: Plan, style: Style, *, verbose: bool) -> Iterator[str]:
+    limit = len(plan.findings) if verbose else _SHOWN_PER_GROUP
+    for finding in plan.findings[:limit]:
+        yield from finding_lines(finding, style)
+    if len(plan.findings) > limit:
+        yield f"... and {len(plan.findings) - limit:,} more findings: --verbose shows them"
+    if plan.findings:
+        yield ""
+
+
 def _changes(plan: Plan, style: Style, *, verbose: bool) -> Iterator[str]:
     if plan.empty:
         return
     yield style.paint("bold", HEADLINE)
     yield ""
-    blocks = [_block(change, style, verbose=verbose) for change in plan.changes]
-    folded = not verbose and sum(map(len, blocks)) > _SCREENFUL
+    folded = not verbose and _is_long(plan, style)
     told: Counter[tuple[str, Action, ChangeClass]] = Counter()
-    for change, block in zip(plan.changes, blocks, strict=True):
+    for change in plan.changes:
         group = (change.address.partition(".")[0], change.action, change.change_class)
         told[group] += 1
-        if not folded or (told[group] <= _SHOWN_PER_GROUP and _is_dangerous(change)):
-            yield from block
-        elif told[group] <= _SHOWN_PER_GROUP:
-            yield block[0]
+        if folded and told[group] > _SHOWN_PER_GROUP:
+            continue
+        block = _block(change, style, verbose=verbose)
+        yield from block if not folded or _is_dangerous(change) else block[:1]
     if folded:
         yield from _remainder(told, style)
     yield ""
@@ -143,6 +150,12 @@ def _remainder(told: Counter[tuple[str, Action, ChangeClass]], style: Style) -> 
             more = f"{count - _SHOWN_PER_GROUP:,} more of type {kind} {PHRASES[action]}"
             yield _with_class(f"  # ... {more}", change_class, style)
     yield style.paint("dim", "  # folded to fit a screen: --verbose shows everything")
+
+
+def _is_long(plan: Plan, style: Style) -> bool:
+    if len(plan.changes) > _SCREENFUL:
+        return True
+    return sum(len(_block(change, style, verbose=False)) for change in plan.changes) > _SCREENFUL
 
 
 def _is_dangerous(change: Change) -> bool:
