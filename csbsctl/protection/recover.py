@@ -64,13 +64,13 @@ def recover(site: Site) -> int:
     A job that cannot be settled now (the cloud is away) stays open for the next time.
     """
     settled = 0
-    alive = {site.vault.leases.runner.id: True}
+    alive: dict[str, bool] = {}
     for job in reversed(site.vault.jobs.open()):
         site.stop.check()
-        if job.provider not in site.providers or _is_alive(site, job.runner, alive):
+        if job.provider not in site.providers:
             continue
         try:
-            with site.vault.leases.acquire(job.provider, lease_of(job)) as lease:
+            with _take_over(site, job, alive) as lease:
                 settled += _settle(site, lease, job)
         except Interrupted:
             raise
@@ -84,11 +84,20 @@ def recover(site: Site) -> int:
     return settled
 
 
-def _is_alive(site: Site, runner: str, known: dict[str, bool]) -> bool:
-    """Whether a job's runner lives; one on another machine is watched, once, for as long as it takes to know."""
-    if runner not in known:
-        known[runner] = site.vault.leases.settle(runner, site.stop.wait)
-    return known[runner]
+def _take_over(site: Site, job: Job, alive: dict[str, bool]) -> Lease:
+    """Take the lease of an open job, also from a runner of another machine once it is known to be gone.
+
+    Each runner is watched once, for as long as it takes to know. Raises Conflict while somebody works on the job.
+    """
+    leases = site.vault.leases
+    try:
+        return leases.acquire(job.provider, lease_of(job))
+    except Conflict:
+        if job.runner not in alive:
+            alive[job.runner] = leases.settle(job.runner, site.stop.wait)
+        if alive[job.runner]:
+            raise
+        return leases.acquire(job.provider, lease_of(job))
 
 
 def remove_leftovers(site: Site, provider: str) -> int:
