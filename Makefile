@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench schemas lock clean
+.PHONY: demo test lint bench soak schemas docs lock clean
 
 demo: $(VENV)/.base
 	@$(BIN)/csbsctl demo
@@ -17,8 +17,20 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 
+# Peers are measured where they are installed: restic, borg and benji for the data plane, terraform for the engine.
+bench: $(VENV)/.dev
+	@$(BIN)/python benchmarks/engine.py
+	@$(BIN)/python benchmarks/dataplane.py
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m soak --timeout 3600
+
+# What is generated from the code: the configuration's schema, the reference pages.
 schemas: $(VENV)/.dev
-	@$(BIN)/python -m csbsctl.config.schema > schemas/csbs.schema.json
+	@$(BIN)/python -m csbsctl.config.schema
+
+docs: $(VENV)/.dev
+	@$(BIN)/python docs/generate.py
 
 # Needs uv on the PATH. The lock names no index, so that it works with whichever one pip is configured for.
 lock:

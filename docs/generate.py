@@ -81,6 +81,7 @@ def _configuration() -> str:
     parts = [
         "# Configuration\n",
         "Generated from the models. `csbs.yaml` has these keys at its top; the how-to pages show them in use.\n",
+        'Wherever a plain value may stand, so may an expression: `"{{ var.keep }}"`. Keys marked * must be given.\n',
     ]
     parts.append(_table(schema, schema))
     for name, definition in sorted(schema["$defs"].items()):
@@ -104,13 +105,21 @@ def _type(value: dict[str, Any]) -> str:
     if "enum" in value:
         return ", ".join(f"`{word}`" for word in value["enum"])
     if "anyOf" in value:
-        kinds = dict.fromkeys(_type(option) for option in value["anyOf"] if option.get("type") != "null")
-        return " or ".join(kind for kind in kinds if kind)
+        options = [
+            option for option in value["anyOf"] if option.get("type") != "null" and not _is_expression(option)
+        ]
+        return " or ".join(dict.fromkeys(_type(option) for option in options))
+    if "patternProperties" in value:
+        return f"names to {_type(next(iter(value['patternProperties'].values())))}"
     if value.get("type") == "array":
         return f"list of {_type(value.get('items', {}))}"
     if value.get("type") == "object" and isinstance(value.get("additionalProperties"), dict):
         return f"mapping to {_type(value['additionalProperties'])}"
     return str(value.get("type", "any"))
+
+
+def _is_expression(option: dict[str, Any]) -> bool:
+    return str(option.get("$ref", "")).endswith("/Expression")
 
 
 def _default(value: dict[str, Any]) -> str:
