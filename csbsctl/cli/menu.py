@@ -63,6 +63,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("server", "server:app", "List servers and say whether they can be protected.", LOOK, group=True),
     Entry("job", "job:app", "List and show operations.", LOOK, group=True),
     Entry("forecast", "forecast:app", "How much the policies will hold, and whether it fits.", LOOK),
+    Entry("graph", "graph:app", "Draw policies, bindings, servers and objectives.", LOOK),
     Entry("audit", "audit:app", "Who did what, and proof that the trail is whole.", LOOK, group=True),
     Entry("demo", "demo:app", "All of it, end to end, on a simulated cloud.", LOOK),
     Entry("vault", "vault:app", "Make and check the vault.", CARE, group=True),

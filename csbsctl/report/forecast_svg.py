@@ -62,7 +62,7 @@ def svg_of(prospect: Prospect) -> str:
         parts += _drawn(panel, prospect, _TOP + number * (_PANEL + _GAP) + 22)
     for number, (text, style) in enumerate(foot):
         y = bottom + (number + 1) * _LINE
-        parts.append(f'<text x="{_LEFT}" y="{y}" class="{style}">{escape(text)}</text>')
+        parts.append(f'<text x="24" y="{y}" class="{style}">{escape(text)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
