@@ -166,6 +166,8 @@ def _check_origin(
     configuration: Desired | None,
     providers: Mapping[str, str],
 ) -> None:
+    if body["vault"] is not None and situation.vault_id is None:
+        raise _stale("the vault it was made for is not there any more")
     if body["vault"] is not None and body["vault"] != situation.vault_id:
         raise _stale(f"the plan was made for another vault ({body['vault']})")
     if situation.now > parse_instant(body["expires_at"]):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from csbsctl.engine.paths import leaves
 from csbsctl.model.plan import Action, Change, ChangeClass, Consequence, Finding, Plan
-from csbsctl.report.style import Style, shown
+from csbsctl.report.style import LONG, Style, shortened, shown
 
 HEADLINE = "csbsctl will perform the following actions:"
 NO_CHANGES = "No changes. Your infrastructure matches the configuration."
@@ -182,18 +182,32 @@ def attribute_lines(change: Change, *, verbose: bool = False) -> Iterator[str]:
     if change.action is Action.CREATE:
         for path, value in leaves(change.after or {}):
             if verbose or DEFAULTS.get(path) != value:
-                yield f"      + {path} = {shown(value)}"
+                yield f"      + {path} = {shown(value) if verbose else shortened(value)}"
     elif change.action in (Action.UPDATE, Action.IMPORT):
         for item in change.paths:
-            yield f"      {path_text(item.path, item.before, item.after)}"
+            yield f"      {path_text(item.path, item.before, item.after, verbose=verbose)}"
 
 
-def path_text(path: str, before: object, after: object) -> str:
-    """Return ``~ retention.count = 30 -> 7``, ``+ tags.team = "shop"`` or ``- days = 90 -> null``."""
+def path_text(path: str, before: object, after: object, *, verbose: bool = False) -> str:
+    """Return ``~ retention.count = 30 -> 7``, ``+ tags.team = "shop"`` or ``- days = 90 -> null``.
+
+    Of long lists only what came and went is told, unless verbose: ``~ servers = 500 -> 501 entries (+ "web-501")``.
+    """
+    spell = shown if verbose else shortened
     if before is None:
-        return f"+ {path} = {shown(after)}"
+        return f"+ {path} = {spell(after)}"
+    if (
+        isinstance(before, list)
+        and isinstance(after, list)
+        and max(len(before), len(after)) > LONG
+        and not verbose
+    ):
+        came = [item for item in after if item not in before]
+        went = [item for item in before if item not in after]
+        parts = [f"{sign} {spell(items)[1:-1]}" for sign, items in (("+", came), ("-", went)) if items]
+        return f"~ {path} = {len(before)} -> {len(after)} entries ({'; '.join(parts) or 'in another order'})"
     symbol = "-" if after is None else "~"
-    return f"{symbol} {path} = {shown(before)} -> {shown(after)}"
+    return f"{symbol} {path} = {spell(before)} -> {spell(after)}"
 
 
 def _consequence(consequence: Consequence, style: Style) -> list[str]:

@@ -18,6 +18,12 @@ _CODES = {
 }
 
 
+LONG = 10
+"""Lists of more entries than this are told by what differs."""
+
+_FIRST = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """How text is drawn: with colour or without, wrapped at a width or (None) not at all."""
@@ -47,6 +53,14 @@ class Style:
 def shown(value: Any) -> str:
     """Return a plain value as plan text shows it: JSON, with null for what is absent."""
     return json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
+
+
+def shortened(value: Any) -> str:
+    """Return a plain value like ``shown``, a long list by its first entries and the number of the others."""
+    if not isinstance(value, list) or len(value) <= LONG:
+        return shown(value)
+    first = ", ".join(shown(item) for item in value[:_FIRST])
+    return f"[{first}, ... {len(value) - _FIRST:,} more]"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

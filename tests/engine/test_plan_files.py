@@ -71,6 +71,7 @@ def reasons(file, world, **more):
 
 def test_a_plan_of_another_vault_is_refused(world, file):
     assert "another vault" in reasons(file, world, situation={"vault_id": "elsewhere"})
+    assert "not there any more" in reasons(file, world, situation={"vault_id": None})
 
 
 def test_a_plan_is_stale_when_its_stack_changed(world, file):

@@ -195,7 +195,13 @@ def test_terraform_compliance_reads_our_plan(plan, tmp_path, least, code):
         pytest.skip("terraform-compliance is not installed")
     (tmp_path / "plan.json").write_text(render_plan(plan, "terraform"))
     (tmp_path / "retention.feature").write_text(FEATURE.format(least=least))
-    command = [Path(sys.executable).with_name("terraform-compliance"), "-f", tmp_path, "-p", tmp_path / "plan.json"]
+    command = [
+        Path(sys.executable).with_name("terraform-compliance"),
+        "-f",
+        tmp_path,
+        "-p",
+        tmp_path / "plan.json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stdout + done.stderr
 

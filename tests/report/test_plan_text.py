@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from csbsctl.model.plan import Action, Change, ChangeClass
+from csbsctl.model.plan import Action, Change, ChangeClass, PathChange
 from csbsctl.report import render_drift, render_plan
 from csbsctl.report.plan_text import complete_line
 
@@ -120,3 +120,14 @@ def test_drift_is_told_by_class_with_what_to_do(findings):
     assert "since 2026-11-22 12:00 UTC" in text
     assert text.endswith("Drift: 3 findings (1 objective, 1 config, 1 binding).\n")
     assert render_drift([], "text") == "No drift. The live state is what the configuration says.\n"
+
+
+def test_of_long_lists_only_the_difference_is_told(empty):
+    before, after = ([f"web-{n:03}" for n in numbers] for numbers in (range(500), range(1, 502)))
+    path = PathChange(path="servers", before=before, after=after)
+    change = Change(address="binding.web", action=Action.UPDATE, paths=(path,))
+    text = render_plan(empty.model_copy(update={"changes": (change,)}))
+    assert '~ servers = 500 -> 501 entries (+ "web-500", "web-501"; - "web-000")' in text
+    created = Change(address="binding.web", action=Action.CREATE, after={"servers": before})
+    text = render_plan(empty.model_copy(update={"changes": (created,)}))
+    assert '+ servers = ["web-000", "web-001", "web-002", ... 497 more]' in text
