@@ -46,6 +46,7 @@ class ProgressReporter:
         self._lines = lines
         self._lock = threading.Lock()
         self._bars = _Bars() if out.interactive else None
+        self._missed: list[SlotMissed] = []
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +54,7 @@ class ProgressReporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._tell_missed()
         if self._bars:
             self._bars.close()
 
@@ -67,9 +69,27 @@ class ProgressReporter:
                 return
             if self._bars:
                 self._bars.clear(event)
-            words = describe(event)
-            if words:
+            if isinstance(event, SlotMissed) and self._goes_with_missed(event):
+                self._missed.append(event)
+                return
+            self._tell_missed()
+            if isinstance(event, SlotMissed):
+                self._missed.append(event)
+            elif words := describe(event):
                 self._out.say(words)
+
+    def _goes_with_missed(self, event: SlotMissed) -> bool:
+        return all((e.server_id, e.policy) == (event.server_id, event.policy) for e in self._missed)
+
+    def _tell_missed(self) -> None:
+        """Say in one line what was missed in a row: after a long outage there are many."""
+        if self._missed:
+            first, last, count = self._missed[0], self._missed[-1], len(self._missed)
+            slots = f"the slot of policy {first.policy} at {first.slot:%Y-%m-%d %H:%M}"
+            if count > 1:
+                slots = f"{count} slots of policy {first.policy}, {first.slot:%Y-%m-%d %H:%M} to {last.slot:%Y-%m-%d %H:%M}"
+            self._out.say(f"{first.server}: missed {slots} UTC")
+            self._missed = []
 
 
 def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
@@ -87,8 +107,6 @@ def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
             return f"{who}: {_VERBS[event.kind][1]}"
         case JobFailed():
             return f"{who}: {_VERBS.get(event.kind, (event.kind,))[0]} failed: {event.error['message']}"
-        case SlotMissed():
-            return f"{who}: missed the slot of policy {event.policy} at {event.slot:%Y-%m-%d %H:%M} UTC"
         case SlotSkipped():
             return f"{who}: skipped the slot of policy {event.policy} at {event.slot:%Y-%m-%d %H:%M} UTC: {event.reason}"
         case BackupDeleted():

@@ -154,7 +154,7 @@ def _preflight(
         session.say(f"  {disk.name} was attached since and is left alone")
     for gone in checked.gone:
         session.say(f"  {gone.name} is no longer attached and is not restored")
-    for note in checked.notes:
+    for note in checked.notes if dry_run else ():
         session.say(f"  {note}")
     for refusal in checked.refusals:
         session.say(f"  refused: {refusal.reason} ({refusal.code})")
@@ -183,4 +183,4 @@ def _tell(session: Session, request: RestoreRequest, restored: Restored) -> None
     )
     session.say(f"Server {restored.server['name']} is restored from {request.backup.name}.")
     if restored.safety:
-        session.say(f"Its former state is backup {restored.safety}.")
+        session.say(f"Its former state is backup {restored.safety[:8]}.")
