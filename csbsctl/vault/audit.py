@@ -12,10 +12,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from csbsctl.blobs import BlobNotFound
 from csbsctl.boundaries import Boundary
 from csbsctl.clock import Clock
-from csbsctl.errors import Conflict, CsbsError, Damaged
+from csbsctl.errors import Conflict, Damaged, NotFound
 from csbsctl.vault.documents import Codec
 from csbsctl.vault.events import cadf_event
 from csbsctl.vault.naming import writer_segment
@@ -166,7 +165,7 @@ class Trail:
                 problems.append(f"{series.prefix}: batches {expected} to {number - 1} are missing")
             try:
                 batch = series.at(number)
-            except (Damaged, BlobNotFound, CsbsError) as error:
+            except (Damaged, NotFound) as error:
                 problems.append(str(error))
                 expected, previous = number + 1, ""
                 continue
