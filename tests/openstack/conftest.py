@@ -44,7 +44,7 @@ class Testbed:
 
         return openstack.connect(cloud=cloud)
 
-    def bytes_of(self, *arguments: object) -> str:
+    def bytes_of(self, *arguments: object, data: bytes = b"") -> str:
         """Run the helper that reads and writes volumes below Cinder."""
         command = [self.directory / "venv/bin/python", HERE / "testbed/rbdio.py", *map(str, arguments)]
         environment = {**os.environ, "CEPH_CONF": str(self.directory / "etc/ceph/ceph.conf")}
@@ -100,6 +100,11 @@ class Bench:
         if bootable:
             self.cloud.block_storage.set_volume_bootable_status(volume, True)
         return str(volume.id)
+
+    def extend(self, volume: str, size: int) -> None:
+        body = {"os-extend": {"new_size": size}}
+        answer = self.cloud.block_storage.post(f"/volumes/{volume}/action", json=body, microversion="3.42")
+        assert answer.status_code == 202, answer.text
 
     def status(self, server_id: str) -> str:
         return str(self.cloud.compute.get_server(server_id).status)
@@ -194,25 +199,72 @@ def sweep(testbed: Testbed) -> None:
         time.sleep(0.5)
 
 
-@pytest.fixture(scope="session")
-def testbed() -> Testbed:
+class OpenStackHarness:
+    """The test bed as ``tests/conformance/provider`` wants a cloud."""
+
+    disk_size = 1 << 30
+
+    def __init__(self) -> None:
+        testbed = find_testbed()
+        self._bench = Bench(testbed, testbed.connect(), make_provider())
+
+    @property
+    def provider(self) -> Any:
+        return self._bench.provider
+
+    def reopen(self) -> Any:
+        self.provider.close()
+        self._bench.provider = make_provider()
+        return self.provider
+
+    def server(self, name: str, disks: int) -> Any:
+        return self.provider.server(self._bench.server(disks, name=name))
+
+    def write(self, server: Any, disk: int, offset: int, data: bytes) -> None:
+        self._bench.testbed.bytes_of("put", f"volume-{server.volumes[disk].id}", offset, data=data)
+
+    def digest(self, server: Any, disk: int) -> str:
+        return self._bench.testbed.digest(server.volumes[disk].id).split()[1]
+
+    def grow(self, server: Any, disk: int, size: int) -> None:
+        volume = server.volumes[disk].id
+        self._bench.extend(volume, -(-size >> 30))
+        self._bench.until(lambda: str(self.provider.server(server.id).volumes[disk].size), str(size))
+
+    def close(self) -> None:
+        self._bench.clear()
+        self.provider.close()
+
+
+def make_provider(**settings: Any) -> Any:
+    """Return a provider of the demo project, unless the settings say otherwise."""
+    from csbsctl_openstack.provider import OpenStackProvider
+    from csbsctl_openstack.settings import OpenStackSettings
+
+    host = Host("default", Path(), SystemClock())
+    return OpenStackProvider(OpenStackSettings(**{"cloud": "demo", **settings}), host)
+
+
+def find_testbed() -> Testbed:
+    """Return the running test bed, or skip."""
     directory = os.environ.get("TESTBED")
     if not directory or not os.environ.get("OS_CLIENT_CONFIG_FILE"):
         pytest.skip("no test bed: run tests/openstack/testbed/up.sh and set what it prints")
     return Testbed(Path(directory))
 
 
+@pytest.fixture(scope="session")
+def testbed() -> Testbed:
+    return find_testbed()
+
+
 @pytest.fixture
 def provider_of() -> Iterator[Callable[..., Any]]:
     """Make providers with settings; all are closed at the end."""
-    from csbsctl_openstack.provider import OpenStackProvider
-    from csbsctl_openstack.settings import OpenStackSettings
-
     made: list[Any] = []
 
     def make(**settings: Any) -> Any:
-        host = Host("default", Path(), SystemClock())
-        made.append(OpenStackProvider(OpenStackSettings(**{"cloud": "demo", **settings}), host))
+        made.append(make_provider(**settings))
         return made[-1]
 
     yield make

@@ -1,4 +1,4 @@
-"""Real bytes in a volume, below Cinder: ``rbdio.py write IMAGE OFFSET LENGTH SEED`` and ``rbdio.py hash IMAGE[@SNAPSHOT]``.
+"""Real bytes in a volume, below Cinder: ``write IMAGE OFFSET LENGTH SEED``, ``put IMAGE OFFSET <BYTES``, ``hash IMAGE[@SNAPSHOT]``.
 
 Runs in the test bed's own environment, where librbd's bindings are; CEPH_CONF names the cluster.
 """
@@ -36,14 +36,17 @@ def main() -> None:
     """Do what the command line says."""
     operation, name, *numbers = sys.argv[1:]
     name, _, snapshot = name.partition("@")
-    writing = operation == "write"
+    writing = operation in {"write", "put"}
     with (
         rados.Rados(conffile=os.environ["CEPH_CONF"]) as cluster,
         cluster.open_ioctx("volumes") as pool,
         rbd.Image(pool, name, snapshot=snapshot or None, read_only=not writing) as image,
     ):
-        if writing:
+        if operation == "write":
             write(image, *map(int, numbers))
+        elif operation == "put":
+            image.write(sys.stdin.buffer.read(), int(numbers[0]))
+            image.flush()
         else:
             print(digest(image))  # noqa: T201
 

@@ -15,11 +15,11 @@ def render(templates: Path, name: str, values: dict[str, str], argument: str = "
     """Return a template's text with everything filled in."""
     lines = []
     for line in (templates / name).read_text().splitlines():
-        if line.startswith("#include "):
-            _, included, *rest = line.split()
-            lines.append(render(templates, included, values, *rest))
-        else:
-            lines.append(Template(line).substitute(values, ARGUMENT=argument))
+        filled = Template(line).substitute(values, ARGUMENT=argument)
+        if filled.startswith("#include "):
+            _, included, *rest = filled.split()
+            filled = render(templates, included, values, *rest)
+        lines.append(filled)
     return "\n".join(lines)
 
 
