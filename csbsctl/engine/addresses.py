@@ -21,7 +21,7 @@ SECTIONS = {"policy": "policies", "binding": "bindings", "objective": "objective
 SINGLES = ("guardrails", "access")
 """Addresses without a name."""
 
-_SETS = frozenset({"servers", "exclude", "tags"})
+_SETS = frozenset({"servers", "exclude", "tags", "access"})
 """Lists whose order means nothing."""
 
 
@@ -110,7 +110,7 @@ def settled(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         return {name: settled(item, name) for name, item in value.items()}
     if isinstance(value, list) and key in _SETS:
-        return sorted(value)
+        return sorted(value, key=str)
     return value
 
 

@@ -192,3 +192,16 @@ def test_sensitive_values_are_covered_in_the_plan_and_not_in_the_vault(world):
     state = world.apply(proposal).document.stacks["shop"]
     assert state.live["policies"]["gold"]["description"] == "key hunter2!"
     assert world.plan(wish).plan.empty
+
+
+def test_entries_of_access_are_paired_whatever_their_order(world):
+    ann, bob = {"principal": "user:ann", "role": "operator"}, {"principal": "user:bob", "role": "viewer"}
+    world.apply({**SHOP, "access": [ann, bob]})
+    assert world.plan({**SHOP, "access": [ann, bob]}).plan.empty
+    assert world.plan({**SHOP, "access": [bob, ann]}).plan.empty
+    (change,) = world.plan({**SHOP, "access": [bob, {**ann, "role": "administrator"}]}).plan.changes
+    assert change.address == "access"
+    assert change.change_class.value == "weakens"
+    assert [(p.before, p.after) for p in change.paths] == [("operator", "administrator")]
+    (gone,) = world.plan({**SHOP, "access": [bob]}).plan.changes
+    assert [(p.before, p.after) for p in gone.paths] == [(ann, None)]
