@@ -92,7 +92,7 @@ class ProgressReporter:
             self._missed = []
 
 
-def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
+def describe(event: Event) -> str | None:
     """Return an event as a line for people; None for those that need no words."""
     who = event.server
     match event:

@@ -207,7 +207,7 @@ def _shorter_history(old: Steady, new: Steady) -> list[str]:
     slack = max(min(mean, timedelta(days=1)) * 0.9, timedelta(minutes=30))
     if old.history - new.history < slack:
         return []
-    return [f"shorter history: back to {_ago(old.history)} -> {_ago(new.history)}"]
+    return [f"history reaches back {_ago(old.history)} -> {_ago(new.history)}"]
 
 
 def _sparser(old: Steady, new: Steady) -> list[str]:

@@ -48,7 +48,7 @@ class TestDestroysData:
         assert at_once == [f"b{n}" for n in range(7, 30)]
         assert found.reasons == (
             "30 existing backups of 1 server would be deleted earlier, 23 of them at the next run",
-            "shorter history: back to 29 days -> 6 days",
+            "history reaches back 29 days -> 6 days",
         )
 
     def test_a_count_lower_by_one_is_enough(self, verdict):
@@ -58,7 +58,7 @@ class TestDestroysData:
         found = verdict(scenario(("02:00", "14:00"), count=30), scenario(HOURLY, count=30), every=12)
         assert found.change_class is DESTROYS
         assert all(ending.after > NOW for ending in found.endings)
-        assert "shorter history: back to 14 days -> 29h" in found.reasons
+        assert "history reaches back 14 days -> 29h" in found.reasons
 
     def test_enabling_a_policy_that_slept_for_long_prunes_at_once(self, verdict):
         found = verdict(scenario(count=7, enabled=False), scenario(count=7), count=60)
@@ -83,11 +83,11 @@ class TestWeakens:
     @pytest.mark.parametrize(
         ("old", "new", "words"),
         [
-            (scenario(count=30), scenario(count=29), "shorter history"),
+            (scenario(count=30), scenario(count=29), "history reaches back"),
             (
                 scenario(("02:00", "14:00"), count=30),
                 scenario(HOURLY, count=30),
-                "shorter history: back to 14 days",
+                "history reaches back 14 days",
             ),
             (scenario(yearly=7, daily=7), scenario(yearly=3, daily=7), "2557 days -> 1096 days"),
             (scenario(permanent=True), scenario(count=500), "the beginning -> 500 days"),
