@@ -56,6 +56,10 @@ class Catalogue:
         """Return what became of the slots of each policy on a server, by the policy's name."""
         return _slots(self._head(server_segment(provider, server))[0])
 
+    def fence(self, provider: str, server: str) -> int:
+        """Return the highest lease number that ever wrote the backups of a server; 0 when none did."""
+        return int(self._head(server_segment(provider, server))[0].body.get("fence", 0))
+
     def all(self) -> Iterator[Backup]:
         """Yield the backups of every server, servers in order of their keys, each server's oldest first.
 

@@ -206,7 +206,10 @@ class Leases:
         series = self._series(segment)
         head = series.head()
         holder = head.body.get("runner")
-        number = int(head.body.get("number", 0)) + 1
+        highest = self._catalogue.fence(
+            provider, server
+        )  # above the lease's own when somebody removed leases by hand
+        number = max(int(head.body.get("number", 0)), highest) + 1
         if holder:
             if holder != self.runner.id and self._witness.alive(holder):
                 raise _held(server, str(self._witness.look(holder) or holder), head.body.get("since"))

@@ -149,13 +149,14 @@ class Witness:
     def alive(self, runner: str) -> bool:
         """Tell whether a runner must be taken for alive.
 
-        Of this machine: whether its process is there. Elsewhere: until we saw its heartbeat unchanged for long enough.
+        Of this machine: dead at once when its process is gone. Otherwise (it is elsewhere, or it was stopped): until we
+        saw its heartbeat unchanged for long enough.
         """
         heartbeat = self.look(runner)
         if heartbeat is None:
             return False
-        if self._me.same_machine(heartbeat.process):
-            return heartbeat.process.running()
+        if self._me.same_machine(heartbeat.process) and not heartbeat.process.running():
+            return False
         now = self._clock.monotonic()
         with self._lock:
             beat, since = self._seen.get(runner, (heartbeat.beat - 1, now))

@@ -25,6 +25,9 @@ COMPACTED = Boundary("vault.compacted", "one old generation is removed, others m
 
 SUFFIX = ".json"
 KEPT_FOR = timedelta(days=7)
+_PAGE = 512
+"""Keys that are cheaper to list than to search."""
+
 _COMPACT_EVERY = 8
 """Listing a series costs a request, so only every so many commits look for what can go."""
 
@@ -56,9 +59,7 @@ class Series:
 
         ``known`` is one that was read before: when it is still the newest it is returned without reading it again.
         """
-        numbers = self.numbers()
-        number = numbers[-1] if numbers else 0
-        return self.newest_from(number, known)
+        return self.newest_from(self._highest_listed(), known)
 
     def newest_from(self, number: int, known: Generation | None = None) -> Generation:
         """Return the newest generation, given one that a listing showed (0: none); listings may lag, reads do not."""
@@ -150,6 +151,28 @@ class Series:
     def key(self, number: int) -> str:
         """Return where a generation is stored."""
         return f"{self.prefix}/{number:010d}{SUFFIX}"
+
+    def _highest_listed(self) -> int:
+        """Return the highest number that listings show; 0 when there is none.
+
+        A series that keeps everything grows long; in a bucket its end is searched, not listed from the start.
+        """
+        if self._keep is not None or not self._store.remote:
+            return max(self.numbers(), default=0)
+        low, step = 0, _PAGE
+        while self._has_after(low + step):
+            low, step = low + step, step * 2
+        high = low + step
+        while high - low > _PAGE:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._has_after(middle) else (low, middle)
+        return max(numbers_of(self._keys_after(low), self.prefix), default=low)
+
+    def _has_after(self, number: int) -> bool:
+        return next(self._keys_after(number), None) is not None
+
+    def _keys_after(self, number: int) -> Iterator[str]:
+        return (blob.key for blob in self._store.list(self.prefix + "/", self.key(number)))
 
     def _read(self, number: int) -> Generation | None:
         key = self.key(number)

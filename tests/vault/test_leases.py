@@ -155,9 +155,24 @@ def test_a_silent_runner_elsewhere_is_watched_before_it_is_taken_over_from(opene
         assert vault.clock.monotonic() - began >= QUICK.silence
 
 
+def test_leases_that_were_removed_by_hand_do_not_lock_anybody_out(opened):
+    import shutil
+
+    vault = opened()
+    for _ in range(3):
+        with vault.leases.acquire("default", "s1") as lease:
+            vault.catalogue.update("default", "s1", lambda backups: backups, fence=lease.number)
+    shutil.rmtree(vault.store.root / "leases")
+    again = opened()
+    with again.leases.acquire("default", "s1") as lease:
+        assert lease.number == 4
+        again.catalogue.update("default", "s1", lambda backups: backups, fence=lease.number)
+
+
 @pytest.mark.slow
-def test_a_runner_that_wakes_from_the_dead_does_no_harm(opened, holder):
-    process = holder("elsewhere")
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_runner_that_wakes_from_the_dead_does_no_harm(opened, holder, where):
+    process = holder(where)
     os.kill(process.pid, signal.SIGSTOP)
     vault = opened(timing=QUICK)
     with vault.leases.acquire("default", "s1", patience=5) as lease:

@@ -77,6 +77,15 @@ def test_a_listing_that_lags_is_caught_up_with(directory, codec):
         assert series.head().number == number + 1
 
 
+@pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 1024, 1025, 1600, 5000])
+def test_the_end_of_a_long_series_in_a_bucket_is_searched(directory, codec, count):
+    long = Series(FaultyStore(directory, Faults(), seed=1), codec, "doc", keep=None)
+    (directory.root / "doc").mkdir(parents=True)
+    for number in range(1, count + 1):
+        (directory.root / long.key(number)).touch()
+    assert long._highest_listed() == count
+
+
 def test_compaction_keeps_the_newest_and_the_young(series, directory):
     grow(series, 15)
     assert series.compact() == 0
