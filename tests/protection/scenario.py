@@ -101,3 +101,12 @@ STORIES = {
     story.__name__: story
     for story in (run, backup, restore_in_place, restore_as_new, image, unimage, delete, verify)
 }
+
+
+def run_at(folder: str, instant: str) -> None:
+    """Make one pass in this process, as one of several runners that may be killed at any moment."""
+    from tests.protection.conftest import open_world
+
+    world = open_world(Path(folder), VirtualClock(parse_instant(instant)), create=False)
+    world.run()
+    world.close()

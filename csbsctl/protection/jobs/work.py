@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from csbsctl.errors import CloudUnavailable, CsbsError, ResourceConflict
 from csbsctl.ids import new_id
 from csbsctl.model.job import Job, JobKind, JobState
-from csbsctl.protection.events import JobFailed, JobFinished, JobProgress, JobStarted, Recovered
+from csbsctl.protection.events import Event, JobFailed, JobFinished, JobProgress, JobStarted, Recovered
 from csbsctl.protection.site import Site
 from csbsctl.provider import Marker, Provider, Step
 from csbsctl.vault.leases import Lease
@@ -45,7 +45,7 @@ class Work:
             **about,
         )
         work = cls(site, lease, site.vault.jobs.begin(job))
-        site.reporter.report(JobStarted(**work.about()))
+        work._report(JobStarted(**work.about()))
         return work
 
     @classmethod
@@ -118,16 +118,16 @@ class Work:
     def finish(self, *, size: int = 0, stored: int = 0) -> None:
         """Close the job as done."""
         self._save(state=JobState.SUCCEEDED, finished_at=self.site.clock.now())
-        self.site.reporter.report(JobFinished(**self.about(), size=size, stored=stored))
+        self._report(JobFinished(**self.about(), size=size, stored=stored))
 
     def fail(self, error: CsbsError) -> None:
         """Close the job as failed, with the reason."""
         self._save(state=JobState.FAILED, finished_at=self.site.clock.now(), error=error.to_json())
-        self.site.reporter.report(JobFailed(**self.about(), error=error.to_json()))
+        self._report(JobFailed(**self.about(), error=error.to_json()))
 
     def recovered(self, outcome: str) -> None:
         """Report that somebody else's job was finished or undone."""
-        self.site.reporter.report(Recovered(**self.about(), outcome=outcome))
+        self._report(Recovered(**self.about(), outcome=outcome))
 
     def about(self) -> dict[str, Any]:
         """Return the fields that every event of this job has."""
@@ -144,7 +144,12 @@ class Work:
         }
 
     def _progress(self, what: str, done: int, total: int) -> None:
-        self.site.reporter.report(JobProgress(**self.about(), step=what, done=done, total=total))
+        self._report(JobProgress(**self.about(), step=what, done=done, total=total))
+
+    def _report(self, event: Event) -> None:
+        """Report what concerns a server; housekeeping that concerns none is in the journal only."""
+        if self.job.server:
+            self.site.reporter.report(event)
 
     def _save(self, **changes: Any) -> None:
         self.job = self.site.vault.jobs.update(self.job.model_copy(update=changes))
