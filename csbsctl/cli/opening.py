@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csbsctl.diagnostics import Diagnostic, did_you_mean
 from csbsctl.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from csbsctl.cli.session import Session
+    from csbsctl.clock import Clock
+    from csbsctl.config import Configuration
     from csbsctl.provider import Provider
     from csbsctl.vault import Vault
     from csbsctl.vault.key_sources import KeySource
 
 
-def open_configured_vault(session: Session, *, create: bool) -> Vault:
+def open_configured_vault(configuration: Configuration, clock: Clock, actor: str, *, create: bool) -> Vault:
     """Open the vault that the configuration names, or make it."""
     from csbsctl.vault import StoreOptions, open_vault
 
-    settings = session.configuration.vault
+    settings = configuration.vault
     return open_vault(
         settings.url,
-        base=session.configuration.root,
-        clock=session.clock,
+        base=configuration.root,
+        clock=clock,
         create=create,
-        actor=session.actor,
+        actor=actor,
         options=StoreOptions(
             endpoint_url=settings.endpoint_url,
             region=settings.region,
@@ -35,68 +37,68 @@ def open_configured_vault(session: Session, *, create: bool) -> Vault:
             verify_tls=settings.verify_tls,
             coordination=settings.coordination,
         ),
-        key=configured_key(session),
+        key=configured_key(configuration),
     )
 
 
-def configured_key(session: Session) -> KeySource | None:
+def configured_key(configuration: Configuration) -> KeySource | None:
     """Return where the key of an encrypted vault comes from; None where the configuration names none."""
     from csbsctl.vault.key_sources import KeySource
 
-    encryption = session.configuration.vault.encryption
+    encryption = configuration.vault.encryption
     if encryption is None:
         return None
-    return KeySource(**encryption.model_dump(), base=session.configuration.root, environ=dict(os.environ))
+    return KeySource(**encryption.model_dump(), base=configuration.root, environ=dict(os.environ))
 
 
-def open_configured_provider(session: Session, name: str) -> Provider:
-    """Construct a provider from its settings in the configuration; it connects at its first call."""
-    from csbsctl.provider import load_provider
+def open_configured_provider(
+    configuration: Configuration, name: str, clock: Clock, vault: Vault | None
+) -> Provider:
+    """Construct a provider from its settings in the configuration; it connects at its first call.
 
-    configured = session.configuration.providers
+    Raises:
+        UsageError: no provider has that name, or no installed package knows its type.
+        ConfigError: its settings are wrong; with their places.
+    """
+    from csbsctl.provider import Host, load_provider
+
+    configured = configuration.providers
     if name not in configured:
         hint = did_you_mean(name, configured) or f"configured: {', '.join(configured) or 'none'}"
         raise UsageError(f"there is no provider {name!r}", hint=hint)
-    settings = configured[name]
-    kind = load_provider(settings.type)
-    return kind(_validated(session, name, kind, settings.settings), _host(session, name))
+    kind = load_provider(configured[name].type)
+    host = Host(
+        name=name,
+        base=configuration.root,
+        clock=clock,
+        blobs=vault.data(name) if vault else None,
+        sealer=vault.sealer if vault else None,
+    )
+    return kind(_validated(configuration, name, kind), host)
 
 
-def open_default_provider(session: Session, kind: str) -> Provider:
+def open_default_provider(kind: str, base: Path, clock: Clock) -> Provider:
     """Construct a provider with default settings, where there is no configuration yet."""
     from csbsctl.provider import Host, load_provider
 
     loaded = load_provider(kind)
-    return loaded(loaded.Settings(), Host(name="default", base=session.directory, clock=session.clock))
+    return loaded(loaded.Settings(), Host(name="default", base=base, clock=clock))
 
 
-def _host(session: Session, name: str) -> Any:
-    from csbsctl.provider import Host
-
-    vault = session.vault_if_any()
-    return Host(
-        name=name,
-        base=session.configuration.root,
-        clock=session.clock,
-        blobs=vault.data(name) if vault else None,
-        sealer=vault.sealer if vault else None,
-    )
-
-
-def _validated(session: Session, name: str, kind: type[Provider], settings: dict[str, Any]) -> Any:
+def _validated(configuration: Configuration, name: str, kind: type[Provider]) -> Any:
     from pydantic import ValidationError
 
     try:
-        return kind.Settings.model_validate(settings)
+        return kind.Settings.model_validate(configuration.providers[name].settings)
     except ValidationError as error:
-        raise ConfigError([_diagnostic(session, name, kind, problem) for problem in error.errors()]) from None
+        problems = [_diagnostic(configuration, name, kind, problem) for problem in error.errors()]
+        raise ConfigError(problems) from None
 
 
-def _diagnostic(session: Session, name: str, kind: type[Provider], problem: Any) -> Diagnostic:
+def _diagnostic(configuration: Configuration, name: str, kind: type[Provider], problem: Any) -> Diagnostic:
     path = tuple(problem["loc"])
     where = ".".join(("providers", name, *map(str, path)))
     hint = None
     if problem["type"] == "extra_forbidden":
         hint = did_you_mean(str(path[-1]), kind.Settings.model_fields)
-    place = session.configuration.place(f"provider.{name}", *path)
-    return Diagnostic(f"{where}: {problem['msg']}", place, hint)
+    return Diagnostic(f"{where}: {problem['msg']}", configuration.place(f"provider.{name}", *path), hint)

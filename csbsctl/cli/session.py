@@ -145,7 +145,7 @@ class Session:
         if self._vault is None:
             from csbsctl.cli.opening import open_configured_vault
 
-            self._vault = open_configured_vault(self, create=create)
+            self._vault = open_configured_vault(self.configuration, self.clock, self.actor, create=create)
         return self._vault
 
     def vault_if_any(self) -> Vault | None:
@@ -164,7 +164,9 @@ class Session:
         if name not in self._providers:
             from csbsctl.cli.opening import open_configured_provider
 
-            self._providers[name] = open_configured_provider(self, name)
+            self._providers[name] = open_configured_provider(
+                self.configuration, name, self.clock, self.vault_if_any()
+            )
         return self._providers[name]
 
     @property
@@ -246,7 +248,7 @@ class Session:
         if not self.configured:
             from csbsctl.cli.opening import open_default_provider
 
-            return self._providers.setdefault(kind, open_default_provider(self, kind))
+            return self._providers.setdefault(kind, open_default_provider(kind, self.directory, self.clock))
         fitting = self._of_type(kind)
         if name is None and len(fitting) == 1:
             return self.provider(fitting[0].name)

@@ -157,7 +157,7 @@ def _keys(session: Session) -> Keys:
 def _own(session: Session) -> KeySource:
     from csbsctl.cli.opening import configured_key
 
-    key = configured_key(session)
+    key = configured_key(session.configuration)
     if key is None:
         raise UsageError(
             "the configuration names no key", hint="set vault.encryption.passphrase_env, key_file ..."
