@@ -65,13 +65,16 @@ def _applied(applied: Canonical, wanted: Canonical, targets: tuple[str, ...]) ->
 
 
 def _since(state: StackState, wanted: Canonical, joined: Members, now: datetime) -> dict[str, datetime]:
-    since = dict(state.since)
+    gone = set()
+    started = {}
     for address, before, after in differing(state.live, wanted):
         if after is None:
-            for gone in [key for key in since if key == address or key.startswith(address + "/")]:
-                del since[gone]
+            gone.add(address)
         elif _starts_anew(address, before, after):
-            since[address] = now
+            started[address] = now
+    since = {
+        key: instant for key, instant in state.since.items() if key.partition("/")[0] not in gone
+    } | started
     for binding, servers in joined.items():
         if binding in state.live.get("bindings", {}):
             since.update({f"binding.{binding}/{server}": now for server in servers})
