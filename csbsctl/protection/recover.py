@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 from csbsctl.errors import Conflict, CsbsError, Interrupted, NotFound, ResourceConflict, ResourceNotFound
 from csbsctl.model.job import Job, JobKind, JobState
@@ -16,7 +17,7 @@ from csbsctl.protection.jobs.backup import resume_backup
 from csbsctl.protection.jobs.collection import close_collection
 from csbsctl.protection.jobs.deletion import resume_deletion
 from csbsctl.protection.jobs.image import resume_image
-from csbsctl.protection.jobs.restore import is_resumable, resume_restore
+from csbsctl.protection.jobs.restore import is_resumable, resume_restore, supersede
 from csbsctl.protection.jobs.verification import close_verification
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.site import Site
@@ -113,6 +114,15 @@ def remove_leftovers(site: Site, provider: str) -> int:
         if _is_leftover(site, job, marked, attached or frozenset()):
             removed += _remove(site, provider, job, marked)
     return removed
+
+
+def abandon_restores(site: Site, before: datetime) -> None:
+    """Give up failed restores that nobody went on with since an instant, and remove what they left."""
+    old = [j for j in site.vault.jobs.list() if is_resumable(j) and (j.finished_at or j.started_at) < before]
+    for server in {str(job.server) for job in old}:
+        supersede(site, old, server)
+    for provider in {job.provider for job in old} & site.providers.keys():
+        remove_leftovers(site, provider)
 
 
 def _settle(site: Site, lease: Lease, stale: Job) -> bool:

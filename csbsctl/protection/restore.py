@@ -20,7 +20,7 @@ from csbsctl.protection.jobs.restore import (
 )
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.preflight import Preflight, RestoreRequest, check_restore
-from csbsctl.protection.recover import hold, lease_of, settle_others
+from csbsctl.protection.recover import hold, lease_of, remove_leftovers, settle_others
 from csbsctl.protection.site import Site
 
 
@@ -74,7 +74,8 @@ def _anew(site: Site, request: RestoreRequest, checked: Preflight) -> Restored:
             checked = check_restore(site, request)
             checked.insist()
             assert checked.plan.server is not None
-            supersede(site, site.vault.jobs.list(), checked.plan.server.id)
+            if supersede(site, site.vault.jobs.list(), checked.plan.server.id):
+                remove_leftovers(site, provider)
         else:
             lease = stack.enter_context(site.vault.leases.acquire(provider, f"restore~{job_id}"))
         return carry_out(begin_restore(site, lease, job_id, request, checked))

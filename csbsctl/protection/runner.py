@@ -23,7 +23,7 @@ from csbsctl.protection.jobs.backup import BackupOrder, take_backup
 from csbsctl.protection.jobs.collection import collect
 from csbsctl.protection.pool import Ended, by_provider, each
 from csbsctl.protection.prune import distrusted_clock, prune_server
-from csbsctl.protection.recover import hold, recover, running_elsewhere
+from csbsctl.protection.recover import abandon_restores, hold, recover, running_elsewhere
 from csbsctl.protection.site import Site
 from csbsctl.rules.matching import Bound
 from csbsctl.rules.schedule import delay
@@ -121,10 +121,12 @@ class Runner:
                 self._site.stop.check()
 
     def _note_problems(self, agenda: Agenda, summary: Summary) -> None:
+        """Tell what keeps servers from being considered; a name that means none or several fails that server."""
         for provider, error in agenda.away.items():
             summary.problems.append(f"provider {provider}: {error.message}")
         for problem in agenda.assignment.problems:
             summary.problems.append(f"{problem.address}: {problem.message}")
+            summary.failed += problem.path[:1] == ("servers",)
         summary.failed += len(agenda.away)
 
     def _turns(self, agenda: Agenda, missed: dict[str, tuple[datetime, ...]] | None = None) -> list[Turn]:
@@ -250,6 +252,7 @@ class Runner:
         """Let go of the journal of old jobs. That reads every job, so once a week, when there was something to do."""
         now = self._site.clock.now()
         if summary.deleted and now.toordinal() % 7 == 0:
+            abandon_restores(self._site, now - JOBS_KEPT)
             self._site.vault.jobs.forget(now - JOBS_KEPT)
 
     def _collect(self, provider: str, summary: Summary) -> None:

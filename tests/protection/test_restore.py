@@ -207,7 +207,9 @@ def test_another_request_for_the_server_overtakes_a_failed_one(world: World):
     with pytest.raises(CsbsError):
         restore(world.site, RestoreRequest(backup))
     other = create_backups(world.site, [server]).succeeded[0]
+    assert any(left.startswith("volume") for left in world.leftovers())
     restore(world.site, RestoreRequest(other, safety=False))
+    assert world.leftovers() == [], "what the overtaken one had restored is removed"
     restore(world.site, RestoreRequest(backup, safety=False))
     assert world.digest(server) == before
 
@@ -228,3 +230,19 @@ def test_a_damaged_backup_is_found_by_verify_and_not_offered_as_good(world: Worl
     assert not now.good
     assert next(r.code for r in check_restore(world.site, RestoreRequest(now)).refusals) == "CSBS.4000"
     assert server.id == now.server.id
+
+
+def test_what_a_restore_left_that_nobody_went_on_with_is_removed_after_a_month(world: World):
+    from datetime import timedelta
+
+    from csbsctl.protection.recover import abandon_restores
+
+    _, backup, _ = backed_up(world)
+    world.cloud.cloud.faults.add("build", "refused", times=1)
+    with pytest.raises(CsbsError, match="sim fail"):
+        restore(world.site, RestoreRequest(backup, name="copy"))
+    abandon_restores(world.site, world.clock.now() - timedelta(days=30))
+    assert len(world.leftovers()) == 2, "still waiting for the same request"
+    world.clock.move_to(world.night(40))
+    abandon_restores(world.site, world.clock.now() - timedelta(days=30))
+    assert world.leftovers() == []

@@ -168,7 +168,8 @@ def _forget(work: Work, erased: set[str], held: set[str]) -> None:
         after = []
         for backup in backups:
             if backup.id in held:
-                after.append(backup.model_copy(update={"state": BackupState.AVAILABLE, "expired": True}))
+                former = BackupState.ERROR if backup.error else BackupState.AVAILABLE
+                after.append(backup.model_copy(update={"state": former, "expired": True}))
             elif backup.id not in erased:
                 after.append(backup)
         return after

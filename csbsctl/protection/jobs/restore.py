@@ -258,11 +258,12 @@ def _audit(work: Work, plan: RestorePlan, outcome: str, reason: str | None) -> N
     )
 
 
-def supersede(site: Site, jobs: Sequence[Job], server: str) -> None:
-    """Call failed restores of a server overtaken by another one: nobody will go on with them."""
-    for job in jobs:
-        if job.server == server and is_resumable(job):
-            site.vault.jobs.update(job.model_copy(update={"steps": {**job.steps, "superseded": True}}))
+def supersede(site: Site, jobs: Sequence[Job], server: str) -> bool:
+    """Call failed restores of a server overtaken: nobody will go on with them. Return whether there were any."""
+    overtaken = [job for job in jobs if job.server == server and is_resumable(job)]
+    for job in overtaken:
+        site.vault.jobs.update(job.model_copy(update={"steps": {**job.steps, "superseded": True}}))
+    return bool(overtaken)
 
 
 def same_request(job: Job, request: RestoreRequest) -> bool:
