@@ -224,32 +224,37 @@ def test_nothing_is_deleted_while_a_manifest_cannot_be_read(place):
     assert place.keys("sessions/") + place.keys("collector/") == []
 
 
-def test_a_child_never_inherits_silently_what_is_deleted_under_it(place):
-    """The parent itself relied on a condemned pack without knowing; it goes while its child is being written."""
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_child_never_inherits_silently_what_is_deleted_under_it(place, moment):
+    """The parent itself relied on a condemned pack without knowing; it goes while its child is written or committed."""
     disk = place.dotted(2 * LEAF)
     place.open().write(disk, manifest="old", job="j")
     place.open().delete("old")
     other = place.open()
-    checks = []
 
-    def condemn():
-        checks.append(1)
-        if len(checks) == 3:
-            other.collect(job="c", open_jobs=frozenset({"c", "w"}))
+    def at(number, action):
+        calls = []
 
+        def check():
+            calls.append(1)
+            if len(calls) == number:
+                action()
+
+        return check
+
+    condemn = at(3, lambda: other.collect(job="c", open_jobs=frozenset({"c", "w"})))
     place.open().write(disk, manifest="parent", job="w", check=condemn, threads=1)
     disk.put(5, b"changed")
 
-    def lose_the_parent(_count):
+    def lose_the_parent():
         other.delete("parent")
         other.collect(job="d", open_jobs=frozenset({"d", "v"}))
         other.collect(job="e", open_jobs=frozenset({"e", "v"}))
 
-    disk.on_read = lose_the_parent
+    child = {"manifest": "child", "parent": "parent", "changed": [(5, 7)], "job": "v", "threads": 1}
     with pytest.raises(Damaged):
-        place.open().write(disk, manifest="child", parent="parent", changed=[(5, 7)], job="v", threads=1)
+        place.open().write(disk, check=at(moment, lose_the_parent), **child)
     assert place.keys("manifests/") == []
-    disk.on_read = lambda _count: None
     place.open().write(disk, manifest="child", job="v")
     place.collected()
     assert place.restored("child") == disk.content()

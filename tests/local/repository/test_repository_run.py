@@ -3,11 +3,11 @@ from __future__ import annotations
 import random
 
 import pytest
+
+from csbsctl.errors import Damaged
 from csbsctl_local.repository.layout import ChunkName, PackId
 from csbsctl_local.repository.pack import Segment, Table
 from csbsctl_local.repository.run import Run, merged, run_of_tables
-
-from csbsctl.errors import Damaged
 
 
 def table(number, names, seed=0):
