@@ -59,20 +59,19 @@ class Backups:
         return stored_of(body)
 
     def delete(self, step: Step, stored: StoredVolume) -> None:
-        """Delete a backup and wait until it is gone, its kept snapshot too; already gone is fine.
+        """Delete a backup and wait until it is gone; already gone is fine.
 
         Raises:
             ResourceConflict: other backups depend on it.
         """
         body = self._settled(step, stored)
-        if body["status"] != "gone":
-            if truth(body.get("has_dependent_backups")):
-                raise ResourceConflict(f"backup {stored.ref} of volume {stored.name}: others depend on it")
-            step.check()
-            self._delete(stored.ref)
-            self._until_gone(step, stored)
-        if kept := stored.extra.get("snapshot"):
-            self._drop_snapshot(step, kept)
+        if body["status"] == "gone":
+            return
+        if truth(body.get("has_dependent_backups")):
+            raise ResourceConflict(f"backup {stored.ref} of volume {stored.name}: others depend on it")
+        step.check()
+        self._delete(stored.ref)
+        self._until_gone(step, stored)
 
     def check(self, stored: StoredVolume) -> list[Damage]:
         """Say what is wrong with a backup as far as Cinder's records tell; nothing is read."""
@@ -195,13 +194,6 @@ class Backups:
         except ProviderError:
             return
 
-    def _drop_snapshot(self, step: Step, snapshot_id: str) -> None:
-        step.check()
-        try:
-            self._cloud.cinder.delete(f"delete snapshot {snapshot_id}", f"/snapshots/{snapshot_id}")
-        except ResourceNotFound:
-            return
-
     def _newest_first(self) -> Iterable[Json]:
         return self._cloud.cinder.pages("list backups", "/backups/detail", "backups", sort="created_at:desc")
 
@@ -243,7 +235,6 @@ def stored_of(body: Json) -> StoredVolume:
         extra={
             "type": facts.get("type"),
             "zone": body.get("availability_zone"),
-            "snapshot": facts.get("snapshot"),
             "asked": facts.get("asked"),
             "foreign_parent": facts.get("foreign", False) and incremental,
             "container": body.get("container"),
@@ -272,7 +263,6 @@ def _document(snapshot: VolumeSnapshot, base: Json | None, parent: StoredVolume 
         "bootable": volume.bootable,
         "position": volume.position,
         "type": volume.type,
-        "snapshot": snapshot.ref,
         "asked": "incremental" if parent else "full",
         "parent": base["id"] if base else None,
         "foreign": bool(base) and marks.marker_of((base or {}).get("metadata")) is None,

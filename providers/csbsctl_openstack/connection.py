@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -201,7 +201,9 @@ class Cloud:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.settings.calls, thread_name_prefix="openstack-call")
-        return [future.result() for future in [self._pool.submit(job) for job in jobs]]
+        futures = [self._pool.submit(job) for job in jobs]
+        wait(futures)  # all of them: who cleans up after an error must not be overtaken by a call in flight
+        return [future.result() for future in futures]
 
     def count(self, service: str, method: str, path: str) -> None:
         """Count a call."""

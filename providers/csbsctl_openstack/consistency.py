@@ -195,10 +195,7 @@ class Photographer:
 
 def _snapshot(server: Server, found: list[Json], document: Json) -> Snapshot:
     """Return what the core sees; the server is described as it was at the moment of the snapshot."""
-    volumes = tuple(
-        VolumeSnapshot(volume_of(item), item["id"], {"created_at": item["created_at"], "document": document})
-        for item in found
-    )
+    volumes = tuple(VolumeSnapshot(volume_of(item), item["id"], _extra(item, document)) for item in found)
     taken_at: datetime = parse_instant(document["taken_at"])
     return Snapshot(
         server=Server(
@@ -219,6 +216,11 @@ def _snapshot(server: Server, found: list[Json], document: Json) -> Snapshot:
         method=document["method"],
         evidence=document["evidence"],
     )
+
+
+def _extra(item: Json, document: Json) -> Json:
+    """Return what the storing step needs; in whole seconds, as Cinder remembers them, so that a retry finds the same."""
+    return {"created_at": str(item["created_at"]).split(".", maxsplit=1)[0], "document": document}
 
 
 def _spread(made: list[Json]) -> int:

@@ -180,6 +180,7 @@ class OpenStackProvider(Provider):
 
     def close(self) -> None:
         """Let go of connections and threads."""
+        self._ways.close()
         self.cloud.close()
 
     @functools.cached_property

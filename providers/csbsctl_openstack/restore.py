@@ -63,25 +63,13 @@ class Restorer:
         """Put restored volumes into their places; the server stays stopped."""
         assert plan.server
         server_id = plan.server.id
-        ordered = sorted(
-            restored, key=lambda item: item.mapping.target.position if item.mapping.target else 0
-        )
-        replaced: RestoredVolume | None = None
+        ordered = sorted(restored, key=_place_of)
+        if ordered and ordered[0].extra["way"] == Way.REPLACE:
+            return self._replace(step, plan, ordered[0])
         for item in ordered:
-            match Way(item.extra["way"]):
-                case Way.RESET:
-                    self._volumes.reset(step, self._ways.admin, item.ref, "in-use")
-                case Way.REBUILD:
-                    self._rebuild(step, server_id, item)
-                case Way.REPLACE:
-                    replaced = item
-                case Way.DETACH | Way.NEW:
-                    doomed = bool(item.extra.get("delete_on_termination"))
-                    self._volumes.attach(step, server_id, item.ref, delete_on_termination=doomed)
+            self._place(step, server_id, item)
             _SWAPPED()
-        if replaced is None:
-            return self._inventory.server(server_id)
-        return self._replace(step, plan, replaced)
+        return self._inventory.server(server_id)
 
     def build(self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]) -> Server:
         """Build a new server from restored volumes and the backup's description of the old one."""
@@ -114,11 +102,18 @@ class Restorer:
         name = (
             stored.name if stored.name != stored.volume_id else f"{plan.backup.server.name}-{stored.position}"
         )
-        kept = stored.extra.get("snapshot")
-        if plan.instant and kept and target is None and self._ways.snapshot_is_there(kept):
-            return self._volumes.from_snapshot(step, stored, kept, name=name, role=role)
         size = max(stored.size, target.size) if target else stored.size
         return self._volumes.from_backup(step, stored, name=name, size=size, role=role)
+
+    def _place(self, step: Step, server_id: str, item: RestoredVolume) -> None:
+        way = Way(item.extra["way"])
+        if way is Way.RESET:
+            self._volumes.reset(step, self._ways.admin, item.ref, "in-use")
+        elif way is Way.REBUILD:
+            self._rebuild(step, server_id, item)
+        else:
+            doomed = bool(item.extra.get("delete_on_termination"))
+            self._volumes.attach(step, server_id, item.ref, delete_on_termination=doomed)
 
     def _rebuild(self, step: Step, server_id: str, item: RestoredVolume) -> None:
         """Upload the restored root as an image of the volume's full size, and have Nova write it over the root."""
@@ -151,3 +146,8 @@ class Restorer:
     def _deleted_with(self, server_id: str, volume_id: str) -> bool:
         attached = self._servers.get(server_id)["os-extended-volumes:volumes_attached"]
         return any(item["id"] == volume_id and item.get("delete_on_termination") for item in attached)
+
+
+def _place_of(item: RestoredVolume) -> int:
+    """Return where a disk belongs in its server."""
+    return item.mapping.target.position if item.mapping.target else item.mapping.stored.position

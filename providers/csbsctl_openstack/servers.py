@@ -51,7 +51,9 @@ class Servers:
     def rebuild(self, step: Step, server_id: str, image_id: str) -> None:
         """Write an image over a stopped server's root volume, and leave it stopped."""
         self._act(step, server_id, "rebuild", {"imageRef": image_id})
-        self.until(step, server_id, "SHUTOFF", "rebuild")
+        # A server that an earlier rebuild left in error comes back running.
+        if self.until(step, server_id, "SHUTOFF", "rebuild", also="ACTIVE")["status"] == "ACTIVE":
+            self.stop(step, server_id)
 
     def rename(self, step: Step, server_id: str, name: str) -> None:
         """Give a server another name."""

@@ -1,4 +1,4 @@
-"""Cinder volumes during a restore: made from backups or snapshots, restored onto, attached, detached, deleted.
+"""Cinder volumes during a restore: made from backups, restored onto, attached, detached, deleted.
 
 Every function is idempotent: it looks first and goes on from what it finds. New volumes are marked in their
 description, which Cinder keeps while it replaces their metadata by the backup's.
@@ -49,13 +49,22 @@ class Volumes:
 
     def from_backup(self, step: Step, stored: StoredVolume, *, name: str, size: int, role: str) -> Json:
         """Return a new volume with a backup's bytes; ``size`` in bytes may be larger than the backup's."""
-        body = {"size": gib(size), "backup_id": stored.ref, "volume_type": stored.extra.get("type")}
-        return self._filled(step, stored, body, name=name, role=role)
-
-    def from_snapshot(self, step: Step, stored: StoredVolume, snapshot: str, *, name: str, role: str) -> Json:
-        """Return a new volume with a snapshot's bytes."""
-        body = {"size": gib(stored.size), "snapshot_id": snapshot}
-        return self._filled(step, stored, body, name=name, role=role)
+        step.progress(0, stored.size)
+        mine = self.find(step.marker, role, name)
+        if mine is not None and mine["status"] in FAILED:
+            self.delete(step, mine["id"])
+            mine = None
+        if mine is None:
+            mine = self._create(step, stored, name=name, size=size, role=role)
+            _MADE()
+        filled = self._until_filled(step, stored, mine["id"])
+        if stored.bootable and not truth(filled.get("bootable")):
+            self._cinder.post(
+                f"make volume {name} bootable",
+                f"/volumes/{filled['id']}/action",
+                {"os-set_bootable": {"bootable": True}},
+            )
+        return filled
 
     def onto(self, step: Step, stored: StoredVolume, volume_id: str) -> Json:
         """Restore a backup onto an available volume, overwriting it, and return the volume."""
@@ -144,26 +153,17 @@ class Volumes:
         messages = sorted(answer.get("messages", []), key=lambda item: item["created_at"])
         return str(messages[-1]["user_message"]) if messages else ""
 
-    def _filled(self, step: Step, stored: StoredVolume, body: Json, *, name: str, role: str) -> Json:
-        step.progress(0, stored.size)
-        mine = self.find(step.marker, role, name)
-        if mine is not None and mine["status"] in FAILED:
-            self.delete(step, mine["id"])
-            mine = None
-        if mine is None:
-            step.check()
-            request = {"name": name, "description": marks.describe(step.marker, role), **body}
-            mine = self._cinder.post(f"create volume {name}", "/volumes", {"volume": request})["volume"]
-            _MADE()
-        assert mine is not None
-        filled = self._until_filled(step, stored, mine["id"])
-        if stored.bootable and not truth(filled.get("bootable")):
-            self._cinder.post(
-                f"make volume {name} bootable",
-                f"/volumes/{filled['id']}/action",
-                {"os-set_bootable": {"bootable": True}},
-            )
-        return filled
+    def _create(self, step: Step, stored: StoredVolume, *, name: str, size: int, role: str) -> Json:
+        request = {
+            "name": name,
+            "description": marks.describe(step.marker, role),
+            "size": gib(size),
+            "backup_id": stored.ref,
+            "volume_type": stored.extra.get("type"),
+        }
+        step.check()
+        made: Json = self._cinder.post(f"create volume {name}", "/volumes", {"volume": request})["volume"]
+        return made
 
     def _until_filled(self, step: Step, stored: StoredVolume, volume_id: str) -> Json:
         what = f"restore volume {stored.name}"

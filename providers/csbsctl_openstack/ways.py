@@ -9,7 +9,7 @@ import enum
 import functools
 from typing import Any, assert_never
 
-from csbsctl.errors import CloudRefused, ProviderError, ResourceNotFound
+from csbsctl.errors import CloudRefused, ProviderError
 from csbsctl.model.server import Refusal
 from csbsctl.provider import Mapping, Preflight, RestorePlan
 from csbsctl_openstack.backup import Backups
@@ -42,6 +42,7 @@ class Ways:
         self._cloud = cloud
         self._backups = backups
         self._servers = servers
+        self._admin_cloud: Cloud | None = None
 
     def of(self, plan: RestorePlan, mapping: Mapping) -> Way:
         """Return the way of one disk."""
@@ -57,9 +58,14 @@ class Ways:
         settings = self._cloud.settings
         if settings.admin_cloud is None:
             return self._cloud.cinder
-        return Cloud(
-            settings.model_copy(update={"project": None}), self._cloud.clock, entry=settings.admin_cloud
-        ).cinder
+        own = settings.model_copy(update={"project": None})
+        self._admin_cloud = Cloud(own, self._cloud.clock, entry=settings.admin_cloud)
+        return self._admin_cloud.cinder
+
+    def close(self) -> None:
+        """Let go of the administrator's connection."""
+        if self._admin_cloud:
+            self._admin_cloud.close()
 
     @functools.cached_property
     def _root(self) -> Way:
@@ -94,14 +100,6 @@ class Ways:
             notes += _new_server_notes(plan)
         return Preflight(tuple(refusals), tuple(notes))
 
-    def snapshot_is_there(self, snapshot_id: str) -> bool:
-        """Whether a kept snapshot can be restored from."""
-        try:
-            answer = self._cloud.cinder.get(f"look at snapshot {snapshot_id}", f"/snapshots/{snapshot_id}")
-        except ResourceNotFound:
-            return False
-        return bool(answer["snapshot"]["status"] == "available")
-
     def _against(self, mapping: Mapping) -> list[Refusal]:
         target, stored = mapping.target, mapping.stored
         if target is None:
@@ -123,9 +121,7 @@ class Ways:
         way = self.of(plan, mapping)
         match way:
             case Way.NEW:
-                kept = mapping.stored.extra.get("snapshot")
-                quick = plan.instant and kept and self.snapshot_is_there(str(kept))
-                return "a new volume, at once from the snapshot" if quick else "a new volume, from the backup"
+                return "a new volume, from the backup"
             case Way.DETACH:
                 return "detached, restored onto, attached again; it keeps its ID"
             case Way.RESET:

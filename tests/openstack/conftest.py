@@ -21,6 +21,7 @@ from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup, BackupState, ServerRef, StoredVolume, Trigger
 from csbsctl.model.policy import Consistency
 from csbsctl.provider import Host, Mapping, MarkedKind, Marker, RestorePlan, Step
+from csbsctl_openstack.wire import instant  # noqa: F401 - for measure.py
 
 HERE = Path(__file__).parent
 VAULT = "vault-of-the-tests"
@@ -46,7 +47,11 @@ class Testbed:
 
     def bytes_of(self, *arguments: object, data: bytes = b"") -> str:
         """Run the helper that reads and writes volumes below Cinder."""
-        command = [self.directory / "venv/bin/python", HERE / "testbed/rbdio.py", *map(str, arguments)]
+        return self.helper("rbdio.py", *arguments, data=data)
+
+    def helper(self, script: str, *arguments: object, data: bytes = b"") -> str:
+        """Run a script of the test bed in its own environment, and return what it prints."""
+        command = [self.directory / "venv/bin/python", HERE / "testbed" / script, *map(str, arguments)]
         environment = {**os.environ, "CEPH_CONF": str(self.directory / "etc/ceph/ceph.conf")}
         return subprocess.run(
             command, check=True, capture_output=True, text=True, env=environment
@@ -73,6 +78,14 @@ class Bench:
         """Make a server that boots from the first of some volumes of 1 GiB with random bytes in them."""
         name = name or f"t-{new_id()[:8]}"
         volumes = [self.volume(f"{name}-{n}", bootable=n == 0) for n in range(disks)]
+        server_id = self.boot(name, volumes, **request)
+        if not running:
+            self.cloud.compute.stop_server(server_id)
+            self.until(lambda: self.status(server_id), "SHUTOFF")
+        return server_id
+
+    def boot(self, name: str, volumes: list[str], *, flavor: str = "t1", **request: Any) -> str:
+        """Boot a server from the first of some volumes."""
         devices = [
             {
                 "uuid": v,
@@ -82,16 +95,13 @@ class Bench:
             }
             for n, v in enumerate(volumes)
         ]
-        request = {"networks": "none", "flavorRef": self.cloud.compute.find_flavor("t1").id, **request}
+        request = {"networks": "none", "flavorRef": self.cloud.compute.find_flavor(flavor).id, **request}
         body = {"name": name, "block_device_mapping_v2": devices, **request}
         answer = self.cloud.compute.post("/servers", json={"server": body}, microversion="2.93")
         assert answer.status_code == 202, answer.text
         server_id = str(answer.json()["server"]["id"])
         self.server_ids.append(server_id)
         self.until(lambda: self.status(server_id), "ACTIVE")
-        if not running:
-            self.cloud.compute.stop_server(server_id)
-            self.until(lambda: self.status(server_id), "SHUTOFF")
         return server_id
 
     def volume(self, name: str, *, bootable: bool = False, size: int = 1, kind: str = "ceph") -> str:

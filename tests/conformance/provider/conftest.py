@@ -7,6 +7,8 @@ A real cloud takes larger disks (``disk_size``) and longer; nothing else in the 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,7 +26,8 @@ from csbsctl.model.server import Server
 from csbsctl.provider import Host, Mapping, Marker, Provider, RestorePlan, Snapshot, Step
 from csbsctl.vault.stores.directory import DirectoryStore
 
-PROVIDERS = ["local_harness"]
+_REAL_CLOUD = (pytest.mark.openstack, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore"))
+PROVIDERS = ["local_harness", pytest.param("openstack_harness", marks=_REAL_CLOUD)]
 
 
 class Harness(Protocol):
@@ -180,6 +183,21 @@ def local_harness(tmp_path: Path) -> Iterator[LocalHarness]:
     harness = LocalHarness(tmp_path)
     yield harness
     harness.provider.close()
+
+
+@pytest.fixture
+def openstack_harness() -> Iterator[Any]:
+    """The test bed of ``tests/openstack``, whose conftest knows how to work it."""
+    path = Path(__file__).parents[2] / "openstack" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("openstack_bench", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    harness = module.OpenStackHarness()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture(params=PROVIDERS)
