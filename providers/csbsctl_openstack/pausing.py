@@ -17,7 +17,7 @@ from typing import Any
 
 from csbsctl.boundaries import Boundary
 from csbsctl.clock import format_instant
-from csbsctl.errors import CloudUnavailable, ResourceConflict, ResourceNotFound
+from csbsctl.errors import CloudUnavailable, ProviderError, ResourceConflict, ResourceNotFound
 from csbsctl.provider import Marker, Step
 from csbsctl_openstack.connection import MICROVERSIONS, Cloud
 from csbsctl_openstack.marks import PAUSED
@@ -91,8 +91,8 @@ class Pauser:
             finally:
                 self._resume(server_id)
                 pause.milliseconds = round(1000 * (self._cloud.clock.monotonic() - begun))
-        _RESUMED()
-        self._forget(server_id)
+                _RESUMED()
+                self._forget(server_id)
 
     def rescue(self, body: Json) -> bool:
         """Resume a server that csbsctl paused and left; return whether there was anything to do."""
@@ -145,7 +145,8 @@ class Pauser:
         self._cloud.nova.post(f"{action} server {server_id}", f"/servers/{server_id}/action", {action: None})
 
     def _forget(self, server_id: str) -> None:
-        with suppress(ResourceNotFound):
+        # A note that stays is harmless: whoever finds it next sees a server that runs, and removes it.
+        with suppress(ProviderError):
             self._cloud.nova.delete(
                 f"clear the note on server {server_id}", f"/servers/{server_id}/metadata/{PAUSED}"
             )

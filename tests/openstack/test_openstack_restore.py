@@ -130,3 +130,23 @@ def test_an_unknown_override_of_a_new_server_is_refused(bench):
     plan = bench.plan_new(backup, "t-odd", overrides={"colour": "red"})
     with pytest.raises(CloudRefused, match="colour"):
         bench.provider.build(bench.step(server_id, backup=backup.id), plan, [])
+
+
+def test_ports_are_made_anew_and_taken_over_when_the_old_server_is_gone(bench):
+    net = bench.cloud.network.find_network("net")
+    server_id = bench.server(1, networks=[{"uuid": net.id}])
+    backup = bench.back_up(server_id)
+    old = backup.spec["ports"][0]
+    step = bench.step(server_id, backup=backup.id)
+
+    plan = bench.plan_new(backup, "t-beside")
+    restored = [bench.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    beside = bench.provider.build(step, plan, restored)
+    bench.server_ids.append(beside.id)
+
+    made = [port for port in bench.cloud.network.ports(device_id=beside.id)]
+    assert [(port.network_id, sorted(port.security_group_ids)) for port in made] == [
+        (net.id, sorted(old["security_groups"]))
+    ]
+    assert made[0].fixed_ips[0]["ip_address"] != old["fixed_ips"][0]["ip_address"]
+    assert not any("Nova only creates" in text for text in bench.provider.check_restore(plan).notes)
