@@ -66,6 +66,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("graph", "graph:app", "Draw policies, bindings, servers and objectives.", LOOK),
     Entry("audit", "audit:app", "Who did what, and proof that the trail is whole.", LOOK, group=True),
     Entry("demo", "demo:app", "All of it, end to end, on a simulated cloud.", LOOK),
+    Entry("export", "export:app", "Write files for schedulers and CI.", CARE),
     Entry("vault", "vault:app", "Make and check the vault.", CARE, group=True),
 )
 
