@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import multiprocessing
+import runpy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +31,7 @@ from csbsctl_local.settings import LocalSettings
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MIB = 1 << 20
+SCENARIO = Path(__file__).with_name("scenario.py")
 
 
 @dataclass
@@ -135,6 +140,27 @@ def open_world(folder: Path, clock: VirtualClock | None = None, *, create: bool 
 @pytest.fixture(scope="session", name="open_world")
 def _open_world() -> Any:
     return open_world
+
+
+@pytest.fixture(scope="session")
+def scenario() -> SimpleNamespace:
+    """Return the stories of scenario.py."""
+    return SimpleNamespace(**runpy.run_path(str(SCENARIO)))
+
+
+@pytest.fixture(scope="session")
+def apart() -> Callable[..., ForkServerProcess]:
+    """Return a function that starts a story in a process of its own: folder, instant, story, boundary to die at."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["csbsctl.protection.runner", "csbsctl_local.provider", "pytest"])
+
+    def start(*arguments: str) -> ForkServerProcess:
+        words = (str(SCENARIO), {"ARGUMENTS": arguments}, "__main__")
+        process = context.Process(target=runpy.run_path, args=words)
+        process.start()
+        return process
+
+    return start
 
 
 @pytest.fixture

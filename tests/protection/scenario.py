@@ -1,7 +1,11 @@
-"""Stories that may be cut off at any point, and what must not differ whether or not they were."""
+"""Stories that may be cut off at any point, and what must not differ whether or not they were.
+
+Run as a script (see ``apart`` in conftest) it plays one of them in a process of its own.
+"""
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +91,12 @@ def state_of(world: World) -> dict[str, Any]:
     }
 
 
-def play(folder: str, instant: str, story: str, fault: str) -> None:
+def play(folder: str, instant: str, story: str, fault: str = "") -> None:
     """Play a story in this process and die at the boundary that ``fault`` names."""
-    from tests.protection.conftest import open_world
-
+    open_world = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["open_world"]
     world = open_world(Path(folder), VirtualClock(parse_instant(instant)), create=False)
-    arm(fault)
+    if fault:
+        arm(fault)
     STORIES[story](world)
     world.close()
 
@@ -103,10 +107,5 @@ STORIES = {
 }
 
 
-def run_at(folder: str, instant: str) -> None:
-    """Make one pass in this process, as one of several runners that may be killed at any moment."""
-    from tests.protection.conftest import open_world
-
-    world = open_world(Path(folder), VirtualClock(parse_instant(instant)), create=False)
-    world.run()
-    world.close()
+if __name__ == "__main__":
+    play(*ARGUMENTS)  # type: ignore[name-defined] # noqa: F821 - handed over by ``apart``

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import signal
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ import csbsctl.protection.runner  # noqa: F401 - declares its boundaries
 import csbsctl_local.provider  # noqa: F401 - declares its boundaries
 from csbsctl.boundaries import declared
 from csbsctl.clock import VirtualClock, format_instant, parse_instant
-from tests.protection import scenario
 
 if TYPE_CHECKING:
     from tests.protection.conftest import World
@@ -65,9 +63,9 @@ def cases() -> Iterator[tuple[str, str]]:
 class Stage:
     """A prepared world on disk, copied for every case, and what each story makes of it when nothing disturbs it."""
 
-    def __init__(self, folder: Path, at: str, open_world: Any) -> None:
+    def __init__(self, folder: Path, at: str, open_world: Any, scenario: Any) -> None:
         self.folder, self.at = folder, at
-        self._open_world = open_world
+        self._open_world, self._scenario = open_world, scenario
         self._expected: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def copy(self, to: Path) -> Path:
@@ -75,12 +73,29 @@ class Stage:
 
     def undisturbed(self, to: Path, *story: str) -> dict[str, Any]:
         if story not in self._expected:
-            self._expected[story] = outcome(self._open_world, self.copy(to), self.at, *story)
+            self._expected[story] = self.outcome(self.copy(to), *story)
         return self._expected[story]
+
+    def outcome(self, folder: Path, *stories: str) -> dict[str, Any]:
+        """Play stories to their end, one new runner each, and return what there is then."""
+        for story in stories:
+            world = self.open(folder)
+            self._scenario.STORIES[story](world)
+            world.close()
+        world = self.open(folder)
+        try:
+            found: dict[str, Any] = self._scenario.state_of(world)
+        finally:
+            world.close()
+        return found
+
+    def open(self, folder: Path) -> World:
+        world: World = self._open_world(folder, VirtualClock(parse_instant(self.at)), create=False)
+        return world
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory, open_world: Any) -> Stage:
+def stage(tmp_path_factory: pytest.TempPathFactory, open_world: Any, scenario: Any) -> Stage:
     """Return a server with two backups by hand, one of them with an image, and one of last night; it is night again."""
     from csbsctl.protection.byhand import create_backups, create_image
 
@@ -93,43 +108,49 @@ def stage(tmp_path_factory: pytest.TempPathFactory, open_world: Any) -> Stage:
     world.run(world.night(0))
     world.write(server, 0, b"since then", 8192)
     world.close()
-    return Stage(world.folder, format_instant(world.night(1)), open_world)
+    return Stage(world.folder, format_instant(world.night(1)), open_world, scenario)
 
 
-def killed(folder: Path, at: str, story: str, boundary: str) -> bool:
-    """Play a story in a process of its own that dies at a boundary; return whether it came by."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.protection.scenario", "tests.protection.conftest"])
-    process = context.Process(target=scenario.play, args=(str(folder), at, story, boundary))
-    process.start()
+def killed(process: Any) -> bool:
+    """Wait for a process that is to die at a boundary; return whether it came by."""
     process.join(100)
     assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode == -signal.SIGKILL
 
 
-def outcome(open_world: Any, folder: Path, at: str, *stories: str) -> dict[str, Any]:
-    """Play stories to their end, one new runner each, and return what there is then."""
-    for story in stories:
-        world = open_world(folder, VirtualClock(parse_instant(at)), create=False)
-        scenario.STORIES[story](world)
-        world.close()
-    world = open_world(folder, VirtualClock(parse_instant(at)), create=False)
-    try:
-        return scenario.state_of(world)
-    finally:
-        world.close()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("story", "boundary"), list(cases()))
 def test_killed_at_a_boundary_the_next_run_ends_as_if_undisturbed(
-    stage: Stage, open_world: Any, tmp_path: Path, story: str, boundary: str
+    stage: Stage, apart: Any, tmp_path: Path, story: str, boundary: str
 ):
     expected = stage.undisturbed(tmp_path / "quiet", story, "run")
     assert expected["leftovers"] == expected["open jobs"] == expected["held leases"] == []
     folder = stage.copy(tmp_path / "killed")
-    assert killed(folder, stage.at, story, boundary), f"{boundary} was not passed"
-    assert outcome(open_world, folder, stage.at, story, "run") == expected
+    assert killed(apart(str(folder), stage.at, story, boundary)), f"{boundary} was not passed"
+    assert stage.outcome(folder, story, "run") == expected
+
+
+BELOW = {
+    "run": ("cloud.snapshot", "repository.", "store.", "audit.", "collect."),
+    "restore_in_place": ("cloud.",),
+    "restore_as_new": ("cloud.",),
+    "image": ("cloud.", "repository."),
+}
+"""Boundaries of the floors below, which a story may or may not come by."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("story", "boundary"),
+    [(story, name) for story, prefixes in BELOW.items() for name in declared() if name.startswith(prefixes)],
+)
+def test_killed_on_a_floor_below_the_next_run_ends_as_if_undisturbed(
+    stage: Stage, apart: Any, tmp_path: Path, story: str, boundary: str
+):
+    expected = stage.undisturbed(tmp_path / "quiet", story, "run")
+    folder = stage.copy(tmp_path / "killed")
+    if killed(apart(str(folder), stage.at, story, boundary)):
+        assert stage.outcome(folder, story, "run") == expected
 
 
 @pytest.mark.slow
@@ -137,14 +158,14 @@ def test_killed_at_a_boundary_the_next_run_ends_as_if_undisturbed(
     "boundary", [name for name in declared() if name.startswith(("backup.", "restore."))]
 )
 def test_killed_in_a_restore_a_run_alone_leaves_a_whole_server_and_nothing_behind(
-    stage: Stage, open_world: Any, tmp_path: Path, boundary: str
+    stage: Stage, apart: Any, tmp_path: Path, boundary: str
 ):
     if boundary in NOT_PASSED["restore_in_place"]:
         return
     before = stage.undisturbed(tmp_path / "before")["servers"]
     restored = stage.undisturbed(tmp_path / "restored", "restore_in_place")["servers"]
     folder = stage.copy(tmp_path / "killed")
-    assert killed(folder, stage.at, "restore_in_place", boundary)
-    after = outcome(open_world, folder, stage.at, "run")
+    assert killed(apart(str(folder), stage.at, "restore_in_place", boundary))
+    after = stage.outcome(folder, "run")
     assert after["servers"] in (before, restored)
     assert after["leftovers"] == after["open jobs"] == after["held leases"] == []

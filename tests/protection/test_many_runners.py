@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import signal
 from datetime import timedelta
@@ -14,7 +13,6 @@ from csbsctl.clock import format_instant
 from csbsctl.model.backup import BackupState
 from csbsctl.protection.preflight import RestoreRequest
 from csbsctl.protection.restore import restore
-from tests.protection import scenario
 
 if TYPE_CHECKING:
     from tests.protection.conftest import World
@@ -28,12 +26,10 @@ NIGHTS = 8
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_slot_is_taken_once_by_whoever_lives(world: World, seed: int):
+def test_every_slot_is_taken_once_by_whoever_lives(world: World, apart: Any, seed: int):
     chance = random.Random(seed)
     servers = [world.server(f"web-{n:02}", 1 << 20) for n in range(4)]
     world.declare(NIGHTLY)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.protection.scenario", "tests.protection.conftest"])
     digests: dict[str, dict[str, list[str]]] = {server.id: {} for server in servers}
     killed = 0
     for number in range(NIGHTS):
@@ -41,12 +37,7 @@ def test_every_slot_is_taken_once_by_whoever_lives(world: World, seed: int):
         for server in servers:
             world.write(server, 0, chance.randbytes(50_000), chance.randrange(0, 900_000))
             digests[server.id][slot.isoformat()] = world.digest(server)
-        runners = [
-            context.Process(target=scenario.run_at, args=(str(world.folder), format_instant(slot)))
-            for _ in range(2)
-        ]
-        for runner in runners:
-            runner.start()
+        runners = [apart(str(world.folder), format_instant(slot), "run") for _ in range(2)]
         runners[0].join(chance.uniform(0.05, 0.5))
         if runners[0].exitcode is None:
             runners[0].kill()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from csbsctl.clock import VirtualClock
 from csbsctl.model.backup import BackupState, Kind, Trigger
+from csbsctl.protection.runner import Runner
 
 if TYPE_CHECKING:
     from tests.protection.conftest import World
@@ -233,3 +236,22 @@ def test_later_backups_are_incremental_and_full_every_bounds_them(world: World):
         world.run(world.night(number))
     kinds = [b.kind for b in world.backups(server)]
     assert kinds == [Kind.FULL, Kind.INCREMENTAL, Kind.INCREMENTAL] * 2 + [Kind.FULL]
+
+
+class WrongClock(VirtualClock):
+    """A clock that is wrong and does not know it."""
+
+    virtual = False
+
+
+def test_nothing_is_pruned_by_a_clock_that_the_store_contradicts(world: World):
+    server = world.server("web-01")
+    world.declare(NIGHTLY)
+    for number in range(3):
+        world.run(world.night(number))
+    site = replace(world.site, clock=WrongClock(world.night(3)))
+    summary = Runner(site).once()
+    assert (summary.succeeded, summary.deleted) == (1, 0)
+    assert "more than 5 minutes apart" in summary.problems[0]
+    assert len(world.backups(server)) == 4
+    assert world.run(world.night(3)).deleted == 1
