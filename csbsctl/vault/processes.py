@@ -29,6 +29,11 @@ class ProcessIdentity:
         """Tell whether the process is there still. Only meaningful for one of the same machine."""
         return _start_time(self.pid) == self.started
 
+    def stopped(self) -> bool:
+        """Tell whether the process is there but was stopped (SIGSTOP, a debugger)."""
+        fields = _status(self.pid)
+        return bool(fields) and fields[0] in "Tt"
+
 
 def this_process() -> ProcessIdentity:
     """Return the identity of the running process."""
@@ -44,11 +49,15 @@ def this_process() -> ProcessIdentity:
 
 def _start_time(pid: int) -> int | None:
     """Return when a process started, in ticks since boot; None when it is gone or only waits to be reaped."""
-    status = _text(f"/proc/{pid}/stat")
-    fields = status.rpartition(")")[2].split()
+    fields = _status(pid)
     if len(fields) <= _START_TIME or fields[0] in "ZX":
         return None
     return int(fields[_START_TIME])
+
+
+def _status(pid: int) -> list[str]:
+    """Return the fields of a process's status that follow its name; the state is the first."""
+    return _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def _text(path: str) -> str:

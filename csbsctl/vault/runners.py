@@ -146,6 +146,9 @@ class Witness:
             return None
         return _parse(key, stored)
 
+    def _at_work_here(self, process: ProcessIdentity) -> bool:
+        return self._me.same_machine(process) and process.running() and not process.stopped()
+
     def alive(self, runner: str) -> bool:
         """Tell whether a runner must be taken for alive.
 
@@ -173,7 +176,7 @@ class Witness:
         first = self.look(runner)
         while first is not None and self.alive(runner):
             now = self.look(runner)
-            if now is not None and (now.beat != first.beat or self._me.same_machine(now.process)):
+            if now is not None and (now.beat != first.beat or self._at_work_here(now.process)):
                 return True
             if wait(min(1.0, self.silence / 10)):
                 return True
