@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 app = group("Make one-off backups; list, verify, protect and delete backups.")
 
 Ids = Annotated[
-    list[str], typer.Argument(help="IDs or names of backups; NAME@SERVER where a name fits several.")
+    list[str],
+    typer.Argument(metavar="BACKUP", help="IDs or names; NAME@SERVER where a name fits several."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go ahead without asking.")]
 
@@ -44,7 +45,9 @@ def create(
             help="Instead of manualbk_xxxx; several servers get -0001, -0002 ...", show_default=False
         ),
     ] = None,
-    description: Annotated[str, typer.Option(help="A note on the backup.", show_default=False)] = "",
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="A note on the backup.", show_default=False)
+    ] = "",
 ) -> None:
     """Back up servers now, whatever their policies say. Such backups stay until somebody deletes them."""
     from csbsctl.protection.byhand import create_backups
@@ -96,7 +99,10 @@ def list_(
 
 
 @command(app, examples=["csbsctl backup show autobk_3f9a@web-01"])
-def show(session: Session, backup: Annotated[str, typer.Argument(help="ID or name; NAME@SERVER.")]) -> None:
+def show(
+    session: Session,
+    backup: Annotated[str, typer.Argument(help="ID or name; NAME@SERVER where a name fits several.")],
+) -> None:
     """Show a backup: what it holds, how consistent it is and with what evidence."""
     from csbsctl.protection.status import backup_view
 
@@ -121,7 +127,12 @@ def show(session: Session, backup: Annotated[str, typer.Argument(help="ID or nam
 )
 def delete(
     session: Session,
-    backups: Annotated[list[str] | None, typer.Argument(metavar="[BACKUP]...", show_default=False)] = None,
+    backups: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="BACKUP", help="IDs or names; NAME@SERVER where a name fits several.", show_default=False
+        ),
+    ] = None,
     server: Annotated[
         str | None, typer.Option(help="All backups of this server that fit.", show_default=False)
     ] = None,
@@ -164,14 +175,25 @@ def delete(
 )
 def verify(
     session: Session,
-    backups: Annotated[list[str] | None, typer.Argument(metavar="[BACKUP]...", show_default=False)] = None,
+    backups: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="BACKUP", help="IDs or names; NAME@SERVER where a name fits several.", show_default=False
+        ),
+    ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Every backup, those that failed before included.")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Indexes and presence only.")] = False,
     sample: Annotated[
         float | None,
-        typer.Option(help="A random share of the data: 0.1 is a tenth.", min=0, max=1, show_default=False),
+        typer.Option(
+            metavar="SHARE",
+            help="A random share of the data: 0.1 is a tenth.",
+            min=0,
+            max=1,
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Read backups back and check every byte; exits 1 on damage, and damaged ones are never offered as good."""

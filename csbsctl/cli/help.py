@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperGroup
 
 from csbsctl.cli.menu import COMMANDS
+from csbsctl.cli.wording import word
 
 if TYPE_CHECKING:
     from csbsctl.errors import CsbsError
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 class SectionedGroup(TyperGroup):
     """The root command, whose help lists commands by what they are for."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        word(self)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the command names in the order of the menu, those of plug-ins last."""

@@ -8,6 +8,7 @@ import typer
 
 from csbsctl.cli.command import command
 from csbsctl.cli.session import Session
+from csbsctl.clock import format_instant
 from csbsctl.diagnostics import did_you_mean
 from csbsctl.errors import NotFound, UsageError
 from csbsctl.units import parse_duration
@@ -31,7 +32,9 @@ def run(
         list[str] | None, typer.Option(help="Only this policy; may be given again.", show_default=False)
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until stopped.")] = False,
-    every: Annotated[str, typer.Option(help="How long to wait between passes with --watch.")] = "1m",
+    every: Annotated[
+        str, typer.Option(metavar="TIME", help="With --watch: how long to wait between passes.")
+    ] = "1m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is due; change nothing.")] = False,
 ) -> None:
     """Back up what is due, delete what expired, and finish or undo what was interrupted.
@@ -84,9 +87,12 @@ def _preview(session: Session, runner: Runner) -> None:
         session.out.event(
             {
                 "event": "slot.due",
+                "at": format_instant(session.clock.now()),
                 "server": turn.bound.server.name,
+                "server_id": turn.bound.server.id,
+                "provider": turn.bound.server.provider,
                 "policy": turn.bound.policy,
-                "slot": turn.slot,
+                "slot": format_instant(turn.slot),
             }
         )
     session.out.table(

@@ -104,11 +104,17 @@ def add_key(
     session: Session,
     name: Annotated[str, typer.Argument(help="What to call the key.")],
     passphrase_env: Annotated[
-        str | None, typer.Option(help="Environment variable with the passphrase.")
+        str | None, typer.Option(metavar="VARIABLE", help="Environment variable with the passphrase.")
     ] = None,
-    passphrase_file: Annotated[str | None, typer.Option(help="File with the passphrase.")] = None,
-    key_file: Annotated[str | None, typer.Option(help="File with a key of at least 16 bytes.")] = None,
-    key_command: Annotated[str | None, typer.Option(help="Command that prints the key.")] = None,
+    passphrase_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File with the passphrase.")
+    ] = None,
+    key_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File with a key of at least 16 bytes.")
+    ] = None,
+    key_command: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Command that prints the key.")
+    ] = None,
 ) -> None:
     """Add a key; the one in the configuration opens the vault for it."""
     from csbsctl.vault.key_sources import KeySource
