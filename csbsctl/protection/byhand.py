@@ -146,6 +146,8 @@ def set_protected(site: Site, backups: Sequence[Backup], *, protected: bool) -> 
     action = "protectCheckpointItem" if protected else "unprotectCheckpointItem"
     changed = []
     for backup in backups:
+        if backup.state in (BackupState.WAITING_DELETE, BackupState.DELETING):
+            raise Refused(f"backup {backup.name} is being deleted", code="CSBS.2003")
         changed.append(_change(site, backup, protected=protected))
         site.vault.audit.record(action, resource_type="checkpointItem", resource_id=backup.id)
     return changed

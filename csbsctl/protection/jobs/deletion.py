@@ -157,7 +157,10 @@ def _erase(work: Work, backup: Backup) -> bool:
     for volume in backup.volumes:
         work.check()
         try:
-            work.patiently(lambda stored=volume: work.provider.delete(step, stored))  # type: ignore[misc]
+            work.patiently(
+                lambda stored=volume: work.provider.delete(step, stored),  # type: ignore[misc]
+                busy=False,
+            )
         except ResourceConflict:
             return False
     return True

@@ -105,12 +105,14 @@ class Work:
             self.site.stop.check()
         self.lease.check()
 
-    def patiently(self, action: Callable[[], Result]) -> Result:
-        """Do something in the cloud, again a few times when the cloud could not just now."""
+    def patiently(self, action: Callable[[], Result], *, busy: bool = True) -> Result:
+        """Do something in the cloud, again a few times when it does not answer or (``busy``) the thing is busy."""
         for pause in self.site.patience:
             try:
                 return action()
-            except (CloudUnavailable, ResourceConflict):
+            except (CloudUnavailable, ResourceConflict) as error:
+                if isinstance(error, ResourceConflict) and not busy:
+                    raise
                 self.site.stop.wait(pause)
                 self.check()
         return action()
