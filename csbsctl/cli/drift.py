@@ -45,7 +45,8 @@ def drift(
 
     report = find_drift(session, only or ())
     shown = "json" if session.as_json else format
-    session.out.raw(render_drift(report.findings, shown, color=session.out.color and shown == "text"))
+    color = session.out.color and shown == "text"
+    session.out.raw(render_drift(report.findings, shown, color=color, stack=session.stack))
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 

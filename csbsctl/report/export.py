@@ -180,4 +180,5 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["block"] = block
+    made.filters["unit"] = lambda text: text.replace("%", "%%").replace("$", "$$")
     return made

@@ -94,7 +94,7 @@ def render_drift(
         case "github":
             from csbsctl.report.github import drift_github  # noqa: PLC0415
 
-            return drift_github(findings)
+            return drift_github(findings, stack)
         case "junit":
             from csbsctl.report.junit import drift_junit  # noqa: PLC0415
 

@@ -23,9 +23,9 @@ def plan_github(plan: Plan) -> str:
     return "\n".join([*lines, plan_markdown(plan)])
 
 
-def drift_github(findings: Sequence[Finding]) -> str:
+def drift_github(findings: Sequence[Finding], stack: str = "default") -> str:
     """Return an annotation per finding, and the summary."""
-    return "\n".join([*list(_findings(findings))[:_MOST], drift_markdown(findings)])
+    return "\n".join([*list(_findings(findings))[:_MOST], drift_markdown(findings, stack)])
 
 
 def annotation(level: str, title: str, message: str) -> str:

@@ -65,10 +65,10 @@ def test_what_is_disabled_or_cannot_be_backed_up_looks_different():
     assert [node.kind for node in drawn(off, [shared]).nodes] == ["off", "binding", "refused"]
 
 
-@pytest.mark.parametrize("format", ["dot", "mermaid"])
-def test_no_name_breaks_the_syntax(format):
-    text = render_graph(drawn(WEB, [made(NASTY)]), format)
-    if format == "dot":
+@pytest.mark.parametrize("shape", ["dot", "mermaid"])
+def test_no_name_breaks_the_syntax(shape):
+    text = render_graph(drawn(WEB, [made(NASTY)]), shape)
+    if shape == "dot":
         assert 'label="a\\"b\\\\<script>|;]"' in text
         if shutil.which("dot"):
             subprocess.run(["dot", "-Tsvg"], input=text, text=True, check=True, capture_output=True)
