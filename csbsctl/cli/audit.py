@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from csbsctl.cli.command import command, group
+from csbsctl.cli.output import plain
 from csbsctl.cli.session import Session
 from csbsctl.errors import Damaged
 
@@ -31,7 +32,7 @@ def list_(
     session.out.table(
         ("TIME", "ACTION", "RESOURCE", "BY", "OUTCOME"),
         [
-            (e["eventTime"], e["action"], e["target"]["id"], e["initiator"]["id"], e["outcome"])
+            (plain(e["eventTime"]), e["action"], e["target"]["id"], e["initiator"]["id"], e["outcome"])
             for e in events
         ],
         empty="The audit trail is empty.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from csbsctl.cli.command import command, group
+from csbsctl.cli.output import minute, plain
 from csbsctl.cli.run import SOME_FAILED
 from csbsctl.cli.session import Session
 from csbsctl.errors import Damaged, UsageError
@@ -87,7 +88,7 @@ def list_(
                 v["policy"],
                 _state(v),
                 v["kind"],
-                v["started_at"][:16].replace("T", " "),
+                minute(v["started_at"]),
                 format_size(v["size"]),
                 format_size(v["stored"]),
                 (v["expires_at"] or "-")[:10],
@@ -110,12 +111,16 @@ def show(
     found = site.vault.catalogue.find(backup)
     view = backup_view(site, found)
     session.result(view)
-    for key, value in view.items():
+    shown = {**view, "size": format_size(view["size"]), "stored": format_size(view["stored"])}
+    shown["server"] = f"{found.server.name} ({found.server.id})"
+    for key, value in shown.items():
         if key != "volumes" and value not in (None, "", [], {}):
-            session.say(f"{key:<16} {_plain(value)}")
-    for disk in view["volumes"]:
+            session.say(f"{key.replace('_', ' '):<17} {plain(value)}")
+    for number, disk in enumerate(view["volumes"]):
         boot = ", system disk" if disk["bootable"] else ""
-        session.say(f"disk             {disk['name']}: {format_size(disk['size'])}{boot}")
+        session.say(
+            f"{f'disk {number}':<17} {disk['name']} ({disk['id']}): {format_size(disk['size'])}{boot}"
+        )
 
 
 @command(
@@ -323,10 +328,4 @@ def _problems(end: object) -> list[str]:
 def _state(view: dict[str, object]) -> str:
     extra = [word for word in ("expired", "protected") if view.get(word)]
     extra += ["damaged"] if view.get("verification") == "failed" else []
-    return " ".join([str(view["state"]), *extra])
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
-    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+    return ", ".join([str(view["state"]), *extra])

@@ -25,9 +25,10 @@ def create(
 
     with session.site() as site:
         found = site.vault.catalogue.find(backup)
+        session.say(f"Making an image of {found.server.name} from {found.name} ...")
         image = create_image(site, found, name)
     session.result({"id": image.id, "name": image.name, "backup": found.id, "size": image.size})
-    session.say(f"Made image {image.name} ({image.id}) from {found.name} of {found.server.name}.")
+    session.say(f"Made image {image.name} ({image.id}).")
 
 
 @command(app, "list", examples=["csbsctl image list"])

@@ -8,6 +8,7 @@ import typer
 
 from csbsctl.cli.command import command, group
 from csbsctl.cli.session import Session
+from csbsctl.errors import UsageError
 
 if TYPE_CHECKING:
     from csbsctl.model.job import Job
@@ -24,6 +25,10 @@ def list_(
     limit: Annotated[int | None, typer.Option(help="Only the newest N.", min=1, show_default=False)] = None,
 ) -> None:
     """List operations, newest first; finished ones stay 30 days."""
+    from csbsctl.model.job import JobState
+
+    if state is not None and state not in set(JobState):
+        raise UsageError(f"{state!r} is not a state of a job", hint=f"one of {', '.join(JobState)}")
     vault = session.vault_if_any()
     jobs = [job for job in (vault.jobs.list() if vault else ()) if state in (None, job.state.value)][:limit]
     session.result([job.to_json() for job in jobs])

@@ -83,7 +83,7 @@ def build_app(words: list[str]) -> Any:
 
     from csbsctl.cli.command import root_callback
     from csbsctl.cli.help import SectionedGroup
-    from csbsctl.cli.menu import COMMANDS, plugin_groups
+    from csbsctl.cli.menu import COMMANDS, plugin_groups, plugin_help
 
     app = typer.Typer(
         cls=SectionedGroup,
@@ -106,7 +106,7 @@ def build_app(words: list[str]) -> Any:
         if name == called:
             app.add_typer(_load(target), name=name)
         else:
-            app.command(name, help=f"Commands of {target.partition('.')[0]}.")(_stand_in)
+            app.command(name, help=plugin_help(target) if called is None else "")(_stand_in)
     return app
 
 

@@ -74,3 +74,16 @@ COMMANDS: tuple[Entry, ...] = (
 def plugin_groups() -> dict[str, str]:
     """Return command groups that installed packages add: name -> ``module:attribute``."""
     return {entry.name: entry.value for entry in entry_points(group="csbsctl.commands")}
+
+
+def plugin_help(target: str) -> str:
+    """Return the line that stands for a plug-in's group: the first of its module's docstring, read without importing it."""
+    import ast
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec(target.partition(":")[0])
+    if spec is None or spec.origin is None or not spec.has_location:
+        return "Commands of an installed package."
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_bytes())) or "Commands of an installed package."
+    return text.partition("\n")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from csbsctl.errors import NotConfirmed
 
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z")
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 
 
@@ -84,11 +86,27 @@ class Output:
             return
         if not sys.stdin.isatty():
             raise NotConfirmed(
-                f"{question} Nobody is here to answer", hint="add --yes to go ahead without asking"
+                f"this needs a yes, and there is no terminal to ask on: {question}",
+                hint="add --yes to go ahead without asking",
             )
         print(f"\n{question}\n  Only {expect!r} will be accepted: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != expect:
             raise NotConfirmed("not confirmed; nothing was changed")
+
+
+def minute(text: str | None) -> str | None:
+    """Return an instant of a JSON document for a table of people's: UTC to the minute."""
+    return text[:16].replace("T", " ") if text else None
+
+
+def plain(value: Any) -> str:
+    """Return a value of a JSON document as a person would write it: ``yes``, ``a, b``, ``key=value``, whole seconds."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(plain, value))
+    text = _cell(value)
+    return f"{text[:10]} {text[11:19]} UTC" if _INSTANT.fullmatch(text) else text
 
 
 def _cell(value: Any) -> str:

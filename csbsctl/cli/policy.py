@@ -9,6 +9,7 @@ import typer
 
 from csbsctl.cli.backup import report_outcome
 from csbsctl.cli.command import command, group
+from csbsctl.cli.output import minute
 from csbsctl.cli.session import Session
 from csbsctl.clock import format_instant
 from csbsctl.diagnostics import did_you_mean
@@ -34,7 +35,7 @@ def list_(session: Session) -> None:
     session.out.table(
         ("NAME", "ENABLED", "SERVERS", "NEXT RUN", "LAST RUN"),
         [
-            (v["name"], v["enabled"], v["servers"], _minute(v["next_run"]), _minute(v["last_run"]))
+            (v["name"], v["enabled"], v["servers"], minute(v["next_run"]), minute(v["last_run"]))
             for v in views
         ],
         empty="No policy is in force: see csbsctl plan.",
@@ -153,7 +154,3 @@ def _timing(session: Session, policy: str) -> tuple[Policy, datetime]:
             raise
         return declared[policy], session.clock.now()
     return Policy.model_validate(raw), state.anchors.get(policy, session.clock.now())
-
-
-def _minute(text: str | None) -> str | None:
-    return text[:16].replace("T", " ") if text else None

@@ -92,18 +92,20 @@ class ProgressReporter:
             self._missed = []
 
 
-def describe(event: Event) -> str | None:
+def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
     """Return an event as a line for people; None for those that need no words."""
     who = event.server
     match event:
-        case JobStarted(kind="backup" | "restore" | "image"):
+        case JobStarted(kind="backup" | "restore"):
             return f"{who}: {_VERBS[event.kind][0]}" + (
                 f" as {event.backup}" if event.kind == "backup" else ""
             )
         case JobFinished(kind="backup"):
             size, stored = format_size(event.size), format_size(event.stored)
             return f"{who}: backed up as {event.backup} ({size}, {stored} stored)"
-        case JobFinished(kind="restore" | "image" | "verify"):
+        case JobFinished(kind="verify"):
+            return f"{who}: read {event.backup} back"
+        case JobFinished(kind="restore"):
             return f"{who}: {_VERBS[event.kind][1]}"
         case JobFailed():
             return f"{who}: {_VERBS.get(event.kind, (event.kind,))[0]} failed: {event.error['message']}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from csbsctl.cli.command import command, group
+from csbsctl.cli.output import minute, plain
 from csbsctl.cli.session import Session
 from csbsctl.units import format_size
 
@@ -34,7 +35,7 @@ def list_(
                 len(v["volumes"]),
                 format_size(sum(disk["size"] for disk in v["volumes"])),
                 v["policy"],
-                _minute(v["last_backup"]),
+                minute(v["last_backup"]),
                 v["protectable"] or f"no: {v['reason']}",
             )
             for v in views
@@ -51,7 +52,7 @@ def show(session: Session, server: Annotated[str, typer.Argument(help="Name or I
     session.result(view)
     for key, value in view.items():
         if key != "volumes" and value not in (None, "", [], {}):
-            session.say(f"{key:<18} {_plain(value)}")
+            session.say(f"{key.replace('_', ' '):<18} {plain(value)}")
     for number, disk in enumerate(view["volumes"]):
         words = ", ".join(word for word in ("bootable", "shared") if disk[word])
         session.say(
@@ -66,13 +67,3 @@ def _views(session: Session) -> Sequence[dict[str, Any]]:
     if session.vault_if_any():
         return server_views(session.reading_site())
     return [server_view(server) for servers in session.inventory().values() for server in servers]
-
-
-def _minute(text: str | None) -> str | None:
-    return text[:16].replace("T", " ") if text else None
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -8,6 +8,7 @@ import typer
 
 from csbsctl.cli.command import command
 from csbsctl.cli.drift import find_drift
+from csbsctl.cli.output import minute
 from csbsctl.cli.session import Session
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _say(session: Session, view: dict[str, Any], findings: list[Finding]) -> Non
     session.out.table(
         ("POLICY", "ENABLED", "SERVERS", "LAST RUN", "NEXT RUN"),
         [
-            (p["name"], p["enabled"], p["servers"], _minute(p["last_run"]), _minute(p["next_run"]))
+            (p["name"], p["enabled"], p["servers"], minute(p["last_run"]), minute(p["next_run"]))
             for p in view["policies"]
         ],
         empty="No policy is in force: see csbsctl plan.",
@@ -67,7 +68,3 @@ def _say(session: Session, view: dict[str, Any], findings: list[Finding]) -> Non
         session.say(
             f"{session.out.paint(finding.severity.capitalize(), style)}: {finding.address}: {finding.message}"
         )
-
-
-def _minute(text: str | None) -> str | None:
-    return text[:16].replace("T", " ") if text else None

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from csbsctl.clock import Clock
+from csbsctl.diagnostics import did_you_mean
 from csbsctl.errors import Conflict, LeaseLost, NotFound, UsageError
 from csbsctl.model.backup import Backup
 from csbsctl.model.slots import SlotLog
@@ -80,8 +81,8 @@ class Catalogue:
         exact = [backup for backup in found if backup.id == wanted] or found
         if not exact:
             raise NotFound(
-                f"there is no backup {wanted}",
-                hint="see `csbsctl backup list --all`",
+                f"there is no backup {wanted!r}",
+                hint=_close(wanted, self.all()) or "see `csbsctl backup list --all`",
                 code="backup.not-found",
             )
         if len(exact) > 1:
@@ -214,6 +215,12 @@ def _slots(generation: Generation) -> dict[str, SlotLog]:
 
 def _ordered(backups: Iterable[Backup]) -> tuple[Backup, ...]:
     return tuple(sorted(backups, key=lambda backup: (backup.started_at, backup.id)))
+
+
+def _close(wanted: str, backups: Iterable[Backup]) -> str | None:
+    """Return a hint at the backup that was probably meant."""
+    known = [name for b in backups for name in (b.name, f"{b.name}@{b.server.name}")]
+    return did_you_mean(wanted, known)
 
 
 def _fits(backup: Backup, wanted: str) -> bool:

@@ -1,4 +1,7 @@
-"""``csbsctl sim``: the hands on the simulated cloud. Knows the local provider and typer, nothing of the core's CLI."""
+"""Work on the simulated cloud: servers, disks, writes, attacks, faults.
+
+``csbsctl sim``; knows the local provider and typer, nothing of the core's CLI.
+"""
 
 from __future__ import annotations
 
