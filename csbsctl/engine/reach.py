@@ -98,14 +98,23 @@ def parse_bindings(bindings: Mapping[str, Any]) -> dict[str, Binding]:
 
 
 def live_bonds(stack: str, state: StackState, situation: Situation) -> dict[ServerKey, Bond]:
-    """Return whom a stack's live bindings reach now; a binding of named servers reaches whom it did at the last apply."""
+    """Return whom a stack's live bindings reach now.
+
+    A binding of named servers reaches whom it did at the last apply, as long as they are all still there.
+    """
     bindings = state.live.get("bindings", {})
+    servers = situation.servers()
     ruled = {
         n: b
         for n, b in bindings.items()
-        if "match" in b or n not in state.members or f"binding.{n}" in state.edits
+        if "match" in b
+        or n not in state.members
+        or f"binding.{n}" in state.edits
+        or (
+            situation.inventory is not None
+            and any((b["provider"], s) not in servers for s in state.members[n])
+        )
     }
-    servers = situation.servers()
     bonds: dict[ServerKey, Bond] = {}
     for name, binding in bindings.items():
         if name not in ruled:
@@ -199,7 +208,7 @@ def _members(
     # What the files still call by its old name is remembered under it, or the next plan would take it for a server
     # that never existed.
     for departed in assignment.gone:
-        if departed.named:
+        if departed.named and departed.successor is None:
             name = former.get(departed.binding, {}).get(departed.server_id, departed.server_name)
             members[departed.binding].setdefault(departed.server_id, name)
     for renamed in assignment.renamed:
@@ -245,6 +254,12 @@ def _release(
 def assignment_findings(assignment: Assignment) -> Iterator[Finding]:
     """Yield what happened to bound servers: gone, renamed, not to be backed up; and rules that fit nobody, as notes."""
     for departed in assignment.gone:
+        if departed.successor:
+            message = f"{departed.server_name} is another server now: {departed.successor}, once {departed.server_id}"
+            yield _finding(
+                departed.binding, message, "the next apply records it; the backups of the old one stay"
+            )
+            continue
         hint = "take it out of the configuration; its backups stay" if departed.named else "its backups stay"
         yield _finding(
             departed.binding, f"server {departed.server_name} ({departed.server_id}) is gone", hint

@@ -48,6 +48,8 @@ class Departed:
     server_name: str
     named: bool
     """The binding still lists it under ``servers``; else only its rule used to find it."""
+    successor: str | None = None
+    """The ID of the server that the listed name means now, where another one bears it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,9 @@ class _Assigner:
             if server is None:
                 named = server_id in binding.servers or before in binding.servers
                 if named or binding.match is not None:
-                    self.result.gone.append(Departed(name, server_id, before, named))
+                    heirs = index.find(before) if before in binding.servers else ()
+                    successor = heirs[0].id if len(heirs) == 1 else None
+                    self.result.gone.append(Departed(name, server_id, before, named, successor))
             elif server.name != before and server_id in self.result.bound:
                 self.result.renamed.append(Renamed(name, server_id, before, server.name))
 

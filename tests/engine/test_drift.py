@@ -29,6 +29,10 @@ def classes(world, declared=SHOP, **more):
     return [finding.finding_class.value for finding in drift(world, declared, **more).findings]
 
 
+def replace_server(backup, server_id):
+    return backup.model_copy(update={"server": backup.server.model_copy(update={"id": server_id})})
+
+
 def last_night(world, name, **more):
     return world.backup(name, world.clock.now().replace(hour=2), **more)
 
@@ -89,6 +93,18 @@ def test_bound_servers_that_go_are_renamed_or_grow_a_shared_disk(world):
     shared = (*first.volumes, Volume("v", "quorum", 1 << 30, shared=True))
     world.servers = [replace(first, volumes=shared), second, db]
     assert "quorum" in drift(world).findings[0].message
+
+
+def test_a_named_server_that_was_built_anew_is_bound_and_told_until_the_next_apply(world):
+    world.apply(SHOP)
+    first, *others = world.servers
+    world.servers = [replace(first, id="rebuilt"), *others]
+    world.keep(replace_server(last_night(world, "web-01"), "rebuilt"))
+    (finding,) = drift(world).findings
+    assert finding.message == f"web-01 is another server now: rebuilt, once {first.id}"
+    assert finding.finding_class.value == "binding"
+    world.apply(SHOP)
+    assert drift(world, only=["binding"]).findings == ()
 
 
 def test_a_newly_matched_server_is_a_note_until_the_next_apply(world):

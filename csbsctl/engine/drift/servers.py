@@ -44,9 +44,10 @@ def binding_findings(scene: Scene) -> Iterator[Finding]:
     for problem in assignment.problems:
         yield finding(FindingClass.BINDING, "error", problem.address, problem.message, hint=problem.hint)
     yield from (found for found in assignment_findings(assignment) if found.severity != "note")
+    told = {departed.successor for departed in assignment.gone}
     for bound in assignment.bound.values():
         known = scene.state.members.get(bound.binding)
-        if known is not None and bound.server.id not in known:
+        if known is not None and bound.server.id not in known and bound.server.id not in told:
             yield finding(
                 FindingClass.BINDING,
                 "note",
