@@ -8,6 +8,7 @@ JSON out, because one pinned microversion per API is a contract and a mapping th
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -25,6 +26,8 @@ MICROVERSIONS = {"block-storage": "3.66", "compute": "2.93"}
 """3.43 metadata of backups, 3.47 volume from a backup, 3.66 snapshots of volumes in use; 2.93 rebuild of volumes."""
 PAGE = 1000
 _RETRIES = (0.5, 1.0, 2.0)
+
+_TAG = re.compile(r"<(?:style|title|head)[^>]*>.*?</(?:style|title)>|<[^>]+>", re.DOTALL)
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -226,7 +229,8 @@ class Cloud:
 def _message(answer: Any) -> str:
     """Return what an error answer says: services wrap it in an object of one key, or send text."""
     if "json" not in answer.headers.get("Content-Type", ""):
-        return str(answer.reason or answer.text[:200])
+        words = _TAG.sub(" ", answer.text).split()
+        return " ".join(words)[:500] or str(answer.reason)
     try:
         document = answer.json()
     except ValueError:

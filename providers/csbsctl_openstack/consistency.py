@@ -19,6 +19,7 @@ from csbsctl.model.policy import Consistency
 from csbsctl.model.server import Server, ServerState, protectability
 from csbsctl.provider import Snapshot, Step, VolumeSnapshot
 from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.grouping import Grouper
 from csbsctl_openstack.inventory import Inventory
 from csbsctl_openstack.pausing import Pauser
 from csbsctl_openstack.quiescing import Quiescer
@@ -52,6 +53,7 @@ class Photographer:
         self._set = SnapshotSet(cloud)
         self._pauser = Pauser(cloud)
         self._quiescer = Quiescer(cloud, self._set)
+        self._grouper = Grouper(cloud)
 
     def take(self, step: Step, server_id: str, need: Consistency) -> Snapshot:
         """Return the snapshot that this marker already has, or a new one.
@@ -134,6 +136,8 @@ class Photographer:
             return self._still(step, server, "single-volume")
         if need is Consistency.NONE:
             return self._loose(step, server)
+        if self._cloud.settings.consistent_group_type:
+            return self._grouped(step, server)
         return self._paused(step, server)
 
     def _still(self, step: Step, server: Server, method: str) -> Taken:
@@ -166,6 +170,13 @@ class Photographer:
             made = self._set.shoot(step, server.volumes, deadline=settings.max_pause)
         evidence = {"paused_ms": pause.milliseconds, "spread_ms": _spread(made)}
         return Taken(made, server, Consistency.CRASH, "pause", evidence)
+
+    def _grouped(self, step: Step, server: Server) -> Taken:
+        made, evidence = self._grouper.take(step, server)
+        for volume, item in zip(server.volumes, made, strict=True):
+            self._set.mark(step.marker, item["id"], volume)
+        self._unchanged(server, self._inventory.server(server.id))
+        return Taken(self._set.find(step.marker), server, Consistency.CRASH, "group-snapshot", evidence)
 
     def _frozen(self, step: Step, server: Server) -> Taken:
         made, evidence = self._quiescer.take(step, server)

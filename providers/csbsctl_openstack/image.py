@@ -28,7 +28,16 @@ _SNAPPED = Boundary(
     "openstack.image.snapshots", "the volumes of an image are snapshotted, the image is not there"
 )
 _SKIPPED = frozenset(
-    {"image_id", "image_name", "checksum", "container_format", "disk_format", "size", "min_disk"}
+    {
+        "image_id",
+        "image_name",
+        "checksum",
+        "container_format",
+        "disk_format",
+        "size",
+        "min_disk",
+        "min_ram",
+    }
 )
 
 

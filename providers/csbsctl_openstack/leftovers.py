@@ -18,6 +18,7 @@ from csbsctl_openstack import marks
 from csbsctl_openstack.backup import Backups, server_of, stored_of
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.consistency import Photographer
+from csbsctl_openstack.grouping import Grouper
 from csbsctl_openstack.image import Images, snapshot_ids
 from csbsctl_openstack.pausing import paused_by
 from csbsctl_openstack.servers import Servers
@@ -29,6 +30,7 @@ from csbsctl_openstack.wire import GIB, instant
 Json = dict[str, Any]
 
 _PAUSE = "pause/"
+_GROUP = "group/"
 _IMAGE_FIELDS = ("vault", "job", "server", "backup")
 _PATIENCE = timedelta(seconds=60)
 
@@ -53,6 +55,7 @@ class Leftovers:
         self._servers = servers
         self._images = images
         self._set = SnapshotSet(cloud)
+        self._grouper = Grouper(cloud)
 
     def marked(self, vault_id: str | None) -> Iterator[Marked]:
         """Yield everything marked by one vault, or by all."""
@@ -73,6 +76,7 @@ class Leftovers:
             *map(_server, servers),
             *map(_pause, servers),
             *map(_image, images),
+            *map(_group, self._grouper.left()),
         ]
         yield from (
             item for item in everything if item and (vault_id is None or item.marker.vault == vault_id)
@@ -87,6 +91,8 @@ class Leftovers:
         match marked.kind:
             case MarkedKind.SNAPSHOT if marked.ref.startswith(_PAUSE):
                 self._resume(marked.ref.removeprefix(_PAUSE))
+            case MarkedKind.SNAPSHOT if marked.ref.startswith(_GROUP):
+                self._grouper.clear(step, marked.ref.removeprefix(_GROUP))
             case MarkedKind.SNAPSHOT:
                 self._set.delete(step, [marked.ref])
             case MarkedKind.BACKUP:
@@ -177,6 +183,13 @@ def _pause(item: Json) -> Marked | None:
         _when(since),
         details={"paused": item["status"] == "PAUSED"},
     )
+
+
+def _group(item: Json) -> Marked | None:
+    found = marks.described(item.get("description"))
+    if found is None:
+        return None
+    return Marked(MarkedKind.SNAPSHOT, _GROUP + item["id"], found[0], instant(item["created_at"]))
 
 
 def _image(item: Json) -> Marked | None:

@@ -89,6 +89,8 @@ class Pauser:
                 _PAUSED()
                 yield pause
             finally:
+                if pause.body:
+                    self._unpause(server_id)
                 self._resume(server_id)
                 pause.milliseconds = round(1000 * (self._cloud.clock.monotonic() - begun))
                 _RESUMED()
@@ -101,6 +103,11 @@ class Pauser:
         self._resume(body["id"])
         self._forget(body["id"])
         return True
+
+    def _unpause(self, server_id: str) -> None:
+        """Resume a server that is known to be paused without losing time on a look; ``_resume`` makes sure."""
+        with suppress(ProviderError):
+            self._action(server_id, "unpause")
 
     def _resume(self, server_id: str) -> None:
         """Make a paused server run, through outages too; a server that is gone or runs needs nothing."""

@@ -62,6 +62,8 @@ class OpenStackSettings(Model):
     """Whether a running server may be paused for the moment of its snapshots."""
     max_pause: Duration = timedelta(seconds=30)
     """A server is resumed after this long at the latest, and the backup fails."""
+    consistent_group_type: str | None = None
+    """A group type of whose driver you vouch that it snapshots all volumes of a group at one instant."""
     container: str | None = None
     """The container or bucket of Cinder's backups, where not its default."""
     backup_availability_zone: str | None = None

@@ -17,6 +17,7 @@ from csbsctl.model.server import Volume
 from csbsctl.provider import Marker, Step
 from csbsctl_openstack import marks
 from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.grouping import Grouper
 from csbsctl_openstack.waiting import FAILED, poll
 
 Json = dict[str, Any]
@@ -28,6 +29,7 @@ class SnapshotSet:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
+        self._grouper = Grouper(cloud)
 
     def find(self, marker: Marker) -> list[Json]:
         """Return the snapshots that carry this marker, the system disk's first."""
@@ -92,6 +94,8 @@ class SnapshotSet:
     def delete(self, step: Step, ids: Iterable[str]) -> None:
         """Delete snapshots and wait until they are gone; already gone is fine."""
         gone = list(ids)
+        if self._cloud.settings.consistent_group_type:
+            gone = self._grouper.without_members(step, gone)
         for snapshot_id in gone:
             step.check()
             self._delete_when_free(step, snapshot_id)

@@ -25,6 +25,8 @@ from csbsctl_openstack.wire import instant  # noqa: F401 - for measure.py
 
 HERE = Path(__file__).parent
 VAULT = "vault-of-the-tests"
+PROJECT = os.environ.get("TESTBED_CLOUD", "demo")
+"""The entry of clouds.yaml whose project is used, and swept; two runs side by side need two."""
 MIB = 1 << 20
 
 
@@ -40,7 +42,7 @@ class Testbed:
     directory: Path
     made: list[tuple[str, str]] = field(default_factory=list)
 
-    def connect(self, cloud: str = "demo") -> Any:
+    def connect(self, cloud: str = PROJECT) -> Any:
         import openstack
 
         return openstack.connect(cloud=cloud)
@@ -180,7 +182,7 @@ class Bench:
 
 
 def sweep(testbed: Testbed) -> None:
-    """Delete all servers, images, backups, snapshots and volumes of the demo project."""
+    """Delete all servers, images, backups, snapshots and volumes of the tests' project."""
     cloud = testbed.connect()
     storage = cloud.block_storage
     end = time.monotonic() + 120
@@ -247,12 +249,12 @@ class OpenStackHarness:
 
 
 def make_provider(**settings: Any) -> Any:
-    """Return a provider of the demo project, unless the settings say otherwise."""
+    """Return a provider of the tests' project, unless the settings say otherwise."""
     from csbsctl_openstack.provider import OpenStackProvider
     from csbsctl_openstack.settings import OpenStackSettings
 
     host = Host("default", Path(), SystemClock())
-    return OpenStackProvider(OpenStackSettings(**{"cloud": "demo", **settings}), host)
+    return OpenStackProvider(OpenStackSettings(**{"cloud": PROJECT, **settings}), host)
 
 
 def find_testbed() -> Testbed:

@@ -64,6 +64,19 @@ def test_a_stopped_server_and_a_single_volume_need_no_pause(bench):
     assert (single.method, single.consistency) == ("single-volume", Consistency.CRASH)
 
 
+def test_a_group_snapshot_is_believed_only_where_the_settings_vouch_for_it(bench, provider_of):
+    server_id = bench.server(2)
+    bench.provider = provider_of(consistent_group_type="consistent")
+    step = bench.step(server_id)
+    snapshot = bench.provider.snapshot(step, server_id, Consistency.CRASH)
+    assert (snapshot.method, snapshot.consistency) == ("group-snapshot", Consistency.CRASH)
+    assert snapshot.evidence["vouched_for"] == "consistent"
+    assert bench.provider.snapshot(step, server_id, Consistency.CRASH) == snapshot
+    bench.provider.release(step, snapshot)
+    assert not snapshots(bench)
+    assert not list(bench.provider.marked())
+
+
 def test_half_a_set_of_snapshots_is_taken_anew(bench):
     server_id = bench.server(2)
     step = bench.step(server_id)

@@ -132,7 +132,7 @@ def test_an_unknown_override_of_a_new_server_is_refused(bench):
         bench.provider.build(bench.step(server_id, backup=backup.id), plan, [])
 
 
-def test_ports_are_made_anew_and_taken_over_when_the_old_server_is_gone(bench):
+def test_a_server_beside_the_old_one_gets_ports_like_its_ports(bench):
     net = bench.cloud.network.find_network("net")
     server_id = bench.server(1, networks=[{"uuid": net.id}])
     backup = bench.back_up(server_id)
@@ -144,7 +144,7 @@ def test_ports_are_made_anew_and_taken_over_when_the_old_server_is_gone(bench):
     beside = bench.provider.build(step, plan, restored)
     bench.server_ids.append(beside.id)
 
-    made = [port for port in bench.cloud.network.ports(device_id=beside.id)]
+    made = list(bench.cloud.network.ports(device_id=beside.id))
     assert [(port.network_id, sorted(port.security_group_ids)) for port in made] == [
         (net.id, sorted(old["security_groups"]))
     ]
