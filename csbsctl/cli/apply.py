@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command
 from csbsctl.cli.planning import propose
 from csbsctl.cli.session import Session
@@ -34,7 +35,10 @@ def apply(
     yes: Yes = False,
     allow: Allow = None,
     target: Annotated[
-        list[str] | None, typer.Option(metavar="ADDR", help="Only this address.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="ADDR", help="Only this address.", show_default=False, autocompletion=completion.addresses
+        ),
     ] = None,
 ) -> None:
     """Make it so, in one atomic step; asks first."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command, group
 from csbsctl.cli.output import minute, plain
 from csbsctl.cli.run import SOME_FAILED
@@ -24,7 +25,11 @@ app = group("Make one-off backups; list, verify, protect and delete backups.")
 
 Ids = Annotated[
     list[str],
-    typer.Argument(metavar="BACKUP", help="IDs or names; NAME@SERVER where a name fits several."),
+    typer.Argument(
+        metavar="BACKUP",
+        help="IDs or names; NAME@SERVER where a name fits several.",
+        autocompletion=completion.backups,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go ahead without asking.")]
 
@@ -38,7 +43,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go ahead without asking.
 )
 def create(
     session: Session,
-    servers: Annotated[list[str], typer.Argument(metavar="SERVER...", help="Names or IDs.")],
+    servers: Annotated[
+        list[str],
+        typer.Argument(metavar="SERVER...", help="Names or IDs.", autocompletion=completion.servers),
+    ],
     full: Annotated[bool, typer.Option("--full", help="Take everything, not only what changed.")] = False,
     name: Annotated[
         str | None,
@@ -67,8 +75,14 @@ def create(
 )
 def list_(
     session: Session,
-    server: Annotated[str | None, typer.Option(help="Only of this server.", show_default=False)] = None,
-    policy: Annotated[str | None, typer.Option(help="Only of this policy.", show_default=False)] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(help="Only of this server.", show_default=False, autocompletion=completion.servers),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Only of this policy.", show_default=False, autocompletion=completion.policies),
+    ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Also those that expired and only hold data for others.")
     ] = False,
@@ -102,7 +116,12 @@ def list_(
 @command(app, examples=["csbsctl backup show autobk_3f9a@web-01"])
 def show(
     session: Session,
-    backup: Annotated[str, typer.Argument(help="ID or name; NAME@SERVER where a name fits several.")],
+    backup: Annotated[
+        str,
+        typer.Argument(
+            help="ID or name; NAME@SERVER where a name fits several.", autocompletion=completion.backups
+        ),
+    ],
 ) -> None:
     """Show a backup: what it holds, how consistent it is and with what evidence."""
     from csbsctl.protection.status import backup_view
@@ -135,14 +154,23 @@ def delete(
     backups: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="BACKUP", help="IDs or names; NAME@SERVER where a name fits several.", show_default=False
+            metavar="BACKUP",
+            help="IDs or names; NAME@SERVER where a name fits several.",
+            show_default=False,
+            autocompletion=completion.backups,
         ),
     ] = None,
     server: Annotated[
-        str | None, typer.Option(help="All backups of this server that fit.", show_default=False)
+        str | None,
+        typer.Option(
+            help="All backups of this server that fit.", show_default=False, autocompletion=completion.servers
+        ),
     ] = None,
     policy: Annotated[
-        str | None, typer.Option(help="With --server: only of this policy.", show_default=False)
+        str | None,
+        typer.Option(
+            help="With --server: only of this policy.", show_default=False, autocompletion=completion.policies
+        ),
     ] = None,
     older_than: Annotated[
         str | None,
@@ -183,7 +211,10 @@ def verify(
     backups: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="BACKUP", help="IDs or names; NAME@SERVER where a name fits several.", show_default=False
+            metavar="BACKUP",
+            help="IDs or names; NAME@SERVER where a name fits several.",
+            show_default=False,
+            autocompletion=completion.backups,
         ),
     ] = None,
     all_: Annotated[

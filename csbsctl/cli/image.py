@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command, group
 from csbsctl.cli.session import Session
 from csbsctl.clock import format_instant
@@ -17,7 +18,9 @@ app = group("Make bootable images of whole servers from backups.")
 @command(app, examples=["csbsctl image create autobk_3f9a@web-01 --name golden-web"])
 def create(
     session: Session,
-    backup: Annotated[str, typer.Argument(help="ID or name of a backup; NAME@SERVER.")],
+    backup: Annotated[
+        str, typer.Argument(help="ID or name of a backup; NAME@SERVER.", autocompletion=completion.backups)
+    ],
     name: Annotated[str | None, typer.Option(help="What to call the image.", show_default=False)] = None,
 ) -> None:
     """Make an image of the whole server, data disks included. Its backup stays until the image is deleted."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command
 from csbsctl.cli.session import Session
 from csbsctl.errors import NotFound
@@ -26,7 +27,12 @@ def show(
     session: Session,
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[PLANFILE|ADDR]", help="A saved plan or an address.", show_default=False),
+        typer.Argument(
+            metavar="[PLANFILE|ADDR]",
+            help="A saved plan or an address.",
+            show_default=False,
+            autocompletion=completion.addresses,
+        ),
     ] = None,
     format: Annotated[str, typer.Option("--format", help="Of a saved plan; see csbsctl plan.")] = "text",
     verbose: Annotated[bool, typer.Option("--verbose", help="Fold nothing away.")] = False,

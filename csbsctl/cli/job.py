@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command, group
 from csbsctl.cli.session import Session
 from csbsctl.errors import UsageError
@@ -50,7 +51,10 @@ def list_(
 
 
 @command(app, examples=["csbsctl job show 1f0c2a77"])
-def show(session: Session, job: Annotated[str, typer.Argument(help="ID, or the beginning of one.")]) -> None:
+def show(
+    session: Session,
+    job: Annotated[str, typer.Argument(help="ID, or the beginning of one.", autocompletion=completion.jobs)],
+) -> None:
     """Show an operation: what it intended, which steps are done, how it ended."""
     found = session.vault().jobs.get(job)
     session.result(found.to_json())

@@ -112,7 +112,10 @@ def build_app(words: list[str]) -> Any:
 
 def _called(words: list[str]) -> str | None:
     """Return the command that is called: the first word that is neither an option nor the value of one."""
-    line = iter(os.environ["COMP_WORDS"].split()[1:] if "COMP_WORDS" in os.environ else words)
+    typed = os.environ.get("COMP_WORDS") or os.environ.get(
+        "_TYPER_COMPLETE_ARGS"
+    )  # a shell asks for completion
+    line = iter(typed.split()[1:] if typed and "_CSBSCTL_COMPLETE" in os.environ else words)
     for word in line:
         if word in WITH_VALUE:
             next(line, None)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command
 from csbsctl.cli.planning import propose
 from csbsctl.cli.session import Session
@@ -32,7 +33,12 @@ def plan(
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Do not ask the clouds.")] = False,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="ADDR", help="Only this address, such as policy.gold.", show_default=False),
+        typer.Option(
+            metavar="ADDR",
+            help="Only this address, such as policy.gold.",
+            show_default=False,
+            autocompletion=completion.addresses,
+        ),
     ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")

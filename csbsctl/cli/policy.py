@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.backup import report_outcome
 from csbsctl.cli.command import command, group
 from csbsctl.cli.output import minute
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 app = group("List, switch and run policies.")
 schedule_app = typer.Typer()
 
-Name = Annotated[str, typer.Argument(metavar="POLICY", help="Name of a policy in force.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="POLICY", help="Name of a policy in force.", autocompletion=completion.policies),
+]
 
 
 @command(app, "list", examples=["csbsctl policy list"])
@@ -72,7 +76,12 @@ def run(
     session: Session,
     policy: Name,
     server: Annotated[
-        list[str] | None, typer.Option(help="Only this server; may be given again.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Only this server; may be given again.",
+            show_default=False,
+            autocompletion=completion.servers,
+        ),
     ] = None,
 ) -> None:
     """Back up a policy's servers now, even when it is disabled. Such backups stay until somebody deletes them."""

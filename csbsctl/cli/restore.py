@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command
 from csbsctl.cli.session import Session
 from csbsctl.clock import format_instant, parse_instant
@@ -34,10 +35,20 @@ app = typer.Typer()
 def restore(
     session: Session,
     backup: Annotated[
-        str | None, typer.Argument(help="ID or name of a backup, or NAME@SERVER.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="ID or name of a backup, or NAME@SERVER.",
+            show_default=False,
+            autocompletion=completion.backups,
+        ),
     ] = None,
     server: Annotated[
-        str | None, typer.Option(help="Restore the newest good backup of this server.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Restore the newest good backup of this server.",
+            show_default=False,
+            autocompletion=completion.servers,
+        ),
     ] = None,
     as_of: Annotated[
         str | None,
@@ -49,7 +60,12 @@ def restore(
     ] = None,
     onto: Annotated[
         str | None,
-        typer.Option(metavar="SERVER", help="With --in-place: onto this other server.", show_default=False),
+        typer.Option(
+            metavar="SERVER",
+            help="With --in-place: onto this other server.",
+            show_default=False,
+            autocompletion=completion.servers,
+        ),
     ] = None,
     volume: Annotated[
         list[str] | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.apply import Allow, Yes, carry_out
 from csbsctl.cli.command import command
 from csbsctl.cli.planning import propose
@@ -21,7 +22,10 @@ app = typer.Typer()
 @command(app, examples=["csbsctl history", "csbsctl rollback 41", "csbsctl rollback 41 --yes"])
 def rollback(
     session: Session,
-    generation: Annotated[int, typer.Argument(help="A generation of csbsctl history.", min=1)],
+    generation: Annotated[
+        int,
+        typer.Argument(help="A generation of csbsctl history.", min=1, autocompletion=completion.generations),
+    ],
     yes: Yes = False,
     allow: Allow = None,
 ) -> None:
@@ -49,7 +53,10 @@ def rollback(
 )
 def import_(
     session: Session,
-    address: Annotated[list[str], typer.Argument(metavar="ADDR...", help="Such as policy.gold.")],
+    address: Annotated[
+        list[str],
+        typer.Argument(metavar="ADDR...", help="Such as policy.gold.", autocompletion=completion.importable),
+    ],
     yes: Yes = False,
     allow: Allow = None,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command
 from csbsctl.cli.session import Session
 from csbsctl.clock import format_instant
@@ -29,7 +30,12 @@ SOME_FAILED = 3
 def run(
     session: Session,
     policy: Annotated[
-        list[str] | None, typer.Option(help="Only this policy; may be given again.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Only this policy; may be given again.",
+            show_default=False,
+            autocompletion=completion.policies,
+        ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until stopped.")] = False,
     every: Annotated[

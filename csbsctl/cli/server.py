@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from csbsctl.cli import completion
 from csbsctl.cli.command import command, group
 from csbsctl.cli.output import minute, plain
 from csbsctl.cli.session import Session
@@ -45,7 +46,10 @@ def list_(
 
 
 @command(app, examples=["csbsctl server show web-01"])
-def show(session: Session, server: Annotated[str, typer.Argument(help="Name or ID.")]) -> None:
+def show(
+    session: Session,
+    server: Annotated[str, typer.Argument(help="Name or ID.", autocompletion=completion.servers)],
+) -> None:
     """Show a server with its disks."""
     found = session.find_server(server)
     view = next(v for v in _views(session) if (v["provider"], v["id"]) == (found.provider, found.id))
