@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from csbsctl.errors import CsbsError
+from csbsctl.model.backup import Backup
 from csbsctl.model.control import StackState
 from csbsctl.model.declared import Binding, Declared
 from csbsctl.model.job import Job, JobKind
@@ -20,6 +21,7 @@ from csbsctl.protection.events import SlotMissed
 from csbsctl.protection.site import Site
 from csbsctl.rules.due import DueResult, due_slots
 from csbsctl.rules.matching import Assignment, Bound, assign
+from csbsctl.rules.renames import under_present_names
 from csbsctl.rules.schedule import Timetable, delay
 
 
@@ -45,6 +47,21 @@ class Agenda:
             policy = self.policy(bound.policy)
             if policy is not None and (only is None or bound.policy in only):
                 yield bound, policy
+
+    def names(self, policy: str) -> tuple[str, ...]:
+        """Return all names of a policy: the present one and those it had before."""
+        return (policy, *self.state.former.get(policy, ()))
+
+    def backups(self, site: Site, server: Server) -> tuple[Backup, ...]:
+        """Return a server's backups, each under the present name of its policy."""
+        backups = site.vault.catalogue.backups(server.provider, server.id)
+        return under_present_names(backups, self.state.former)
+
+    def log(self, site: Site, bound: Bound) -> SlotLog:
+        """Return what became of a bound server's slots, also while its policy had another name."""
+        slots = site.vault.catalogue.slots(bound.server.provider, bound.server.id)
+        logs = [slots[name] for name in self.names(bound.policy) if name in slots]
+        return max(logs, key=lambda log: log.last.timestamp() if log.last else 0, default=SlotLog())
 
 
 def read_agenda(site: Site) -> Agenda:

@@ -53,7 +53,7 @@ def sentence(site: Site, agenda: Agenda, bound: Bound, policy: Policy) -> Senten
     """Judge one server's backups; changes nothing."""
     if why_frozen(policy, bound=True):
         return Sentence(Condemned())
-    backups = site.vault.catalogue.backups(bound.server.provider, bound.server.id)
+    backups = agenda.backups(site, bound.server)
     fates = judge(
         backups,
         policy.retention,

@@ -79,6 +79,7 @@ def recover(site: Site) -> int:
             continue
         except CsbsError as error:
             _report(site, job, f"not yet: {error.message}")
+    site.vault.leases.release_the_dead()
     if settled:
         for provider in site.providers:
             remove_leftovers(site, provider)

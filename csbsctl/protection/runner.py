@@ -137,17 +137,13 @@ class Runner:
         for bound, policy in agenda.bound(self._only):
             if not policy.enabled:
                 continue
-            log = self._log(bound)
+            log = agenda.log(self._site, bound)
             result = due_for(agenda, bound, policy, log, now=now, taken=slots_under_way(jobs, bound))
             if missed is not None and result.missed:
                 missed[bound.server.id] = result.missed
             if result.due:
                 turns.append(Turn(bound, policy, result.due))
         return turns
-
-    def _log(self, bound: Bound) -> SlotLog:
-        slots = self._site.vault.catalogue.slots(bound.server.provider, bound.server.id)
-        return slots.get(bound.policy, SlotLog())
 
     def _back_up(self, agenda: Agenda, summary: Summary) -> None:
         missed: dict[str, tuple[datetime, ...]] = {}
@@ -163,7 +159,7 @@ class Runner:
         server = turn.bound.server
         try:
             with hold(self._site, server.provider, server.id) as lease:
-                log = self._log(turn.bound)
+                log = agenda.log(self._site, turn.bound)
                 if log.last is not None and log.last >= turn.slot:
                     return Passed.TAKEN
                 if self._fell_into_another(turn):

@@ -14,10 +14,11 @@ from csbsctl.model.control import StackState
 from csbsctl.model.declared import Declared
 from csbsctl.model.job import Job, JobKind, JobState
 from csbsctl.model.server import Server, protectability
-from csbsctl.protection.due import read_agenda
+from csbsctl.protection.due import Agenda, read_agenda
 from csbsctl.protection.site import Site
 from csbsctl.rules.matching import Bound
 from csbsctl.rules.outlook import FOREVER, Outlook, Scenario
+from csbsctl.rules.renames import under_present_names
 from csbsctl.rules.schedule import Timetable
 
 HORIZON = timedelta(days=400)
@@ -38,6 +39,7 @@ def backup_views(
         if draft.id not in known and (wanted is None or (draft.provider, draft.server.id) in wanted):
             backups.append(draft)
     expiry = _Expiry(site)
+    backups = list(expiry.under_present_names(backups))
     shown = [b for b in backups if (hidden or not b.expired) and policy in (None, b.policy)]
     shown.sort(key=lambda backup: (backup.started_at, backup.id))
     return [_backup(backup, expiry.of(backup)) for backup in shown]
@@ -45,8 +47,10 @@ def backup_views(
 
 def backup_view(site: Site, backup: Backup) -> dict[str, Any]:
     """Return one backup with everything that is known of it."""
+    expiry = _Expiry(site)
+    (backup,) = expiry.under_present_names([backup])
     return {
-        **_backup(backup, _Expiry(site).of(backup)),
+        **_backup(backup, expiry.of(backup)),
         "description": backup.description,
         "stack": backup.stack,
         "slot": _instant(backup.slot),
@@ -90,7 +94,7 @@ def policy_views(site: Site) -> list[dict[str, Any]]:
                 "name": name,
                 "enabled": policy.enabled,
                 "next_run": _instant(following),
-                "last_run": _instant(_last_slot(site, name, members.get(name, ()))),
+                "last_run": _instant(_last_run(site, agenda, name, members.get(name, ()))),
                 "servers": len(members.get(name, ())),
             }
         )
@@ -154,6 +158,10 @@ class _Expiry:
         self._outlooks: dict[str, Outlook | None] = {}
         self._ends: dict[tuple[str, str, str], dict[str, datetime]] = {}
 
+    def under_present_names(self, backups: Sequence[Backup]) -> tuple[Backup, ...]:
+        """Return backups as belonging to the policy that their own became by a rename."""
+        return under_present_names(backups, self._state.former)
+
     def of(self, backup: Backup) -> datetime | None:
         """Return when a backup stops being offered; None when nothing in sight ends it."""
         if backup.policy is None:
@@ -163,7 +171,8 @@ class _Expiry:
             return None
         key = (backup.provider, backup.server.id, backup.policy)
         if key not in self._ends:
-            self._ends[key] = outlook.existing_ends(self._site.vault.catalogue.backups(*key[:2]))
+            backups = self._site.vault.catalogue.backups(*key[:2])
+            self._ends[key] = outlook.existing_ends(self.under_present_names(backups))
         end = self._ends[key].get(backup.id, FOREVER)
         return None if end == FOREVER else end
 
@@ -184,9 +193,9 @@ class _Expiry:
         bindings = [name for name, binding in self._declared.bindings.items() if binding.policy == policy]
         if any(backup.server.id in self._state.members.get(name, {}) for name in bindings):
             return True
-        return bool(bindings) and policy in self._site.vault.catalogue.slots(
-            backup.provider, backup.server.id
-        )
+        names = (policy, *self._state.former.get(policy, ()))
+        slots = self._site.vault.catalogue.slots(backup.provider, backup.server.id)
+        return bool(bindings) and any(name in slots for name in names)
 
 
 def _backup(backup: Backup, expires_at: datetime | None) -> dict[str, Any]:
@@ -251,15 +260,10 @@ def _newest_good(site: Site) -> dict[tuple[str, str], Backup]:
     return newest
 
 
-def _last_slot(site: Site, policy: str, members: Iterable[Bound]) -> datetime | None:
+def _last_run(site: Site, agenda: Agenda, policy: str, members: Iterable[Bound]) -> datetime | None:
     """Return when a backup of a policy was last started, of whichever server."""
-    started = [
-        backup.started_at
-        for bound in members
-        for backup in site.vault.catalogue.backups(bound.server.provider, bound.server.id)
-        if backup.policy == policy
-    ]
-    return max(started, default=None)
+    backups = (backup for bound in members for backup in agenda.backups(site, bound.server))
+    return max((backup.started_at for backup in backups if backup.policy == policy), default=None)
 
 
 def _being_made(jobs: Iterable[Job]) -> list[Backup]:

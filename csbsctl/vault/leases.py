@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -141,6 +142,26 @@ class Leases:
     def settle(self, runner: str, wait: Callable[[float], bool]) -> bool:
         """Tell whether a runner is alive, watching one of another machine for as long as that takes; see Witness."""
         return runner == self.runner.id or self._witness.settle(runner, wait)
+
+    def release_the_dead(self) -> int:
+        """Give back the leases of runners that are gone, forget those runners, and return how many leases it was.
+
+        Looks through the leases only when there is a runner that ended without saying so.
+        """
+        dead = {
+            runner
+            for runner in self._witness.known()
+            if runner != self.runner.id and not self._witness.alive(runner)
+        }
+        released = 0
+        for holder in self.holders() if dead else ():
+            if holder.runner in dead:
+                with suppress(Conflict):
+                    self.acquire(holder.provider, holder.server).release()
+                    released += 1
+        for runner in dead:
+            self._witness.forget(runner)
+        return released
 
     def holders(self) -> list[Holder]:
         """Return every lease that is held, by the living and the dead."""

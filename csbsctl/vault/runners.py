@@ -168,6 +168,14 @@ class Witness:
             self._seen[runner] = heartbeat.beat, since
         return now - since < self.silence
 
+    def known(self) -> list[str]:
+        """Return the runners that have a heartbeat, of the living and the dead."""
+        return [key.rpartition("/")[2] for key in self._store.keys(FOLDER + "/")]
+
+    def forget(self, runner: str) -> None:
+        """Remove the heartbeat of a runner that is gone."""
+        self._store.delete(f"{FOLDER}/{runner}")
+
     def settle(self, runner: str, wait: Callable[[float], bool]) -> bool:
         """Watch a runner until it shows life or has been silent for long enough; return whether it is alive.
 
