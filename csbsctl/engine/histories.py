@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from csbsctl.engine.situation import BackupReader, ServerKey
 from csbsctl.model.backup import Backup
+from csbsctl.rules.renames import under_present_names
 
 _FEW = 8
 _PARALLEL = 16
@@ -17,7 +18,7 @@ class Histories:
 
     def __init__(self, catalogue: BackupReader, former: Mapping[str, Sequence[str]]) -> None:
         self._catalogue = catalogue
-        self._names = {old: new for new, olds in former.items() for old in olds}
+        self._former = former
         self._read: dict[ServerKey, tuple[Backup, ...]] = {}
         self._known: frozenset[ServerKey] | None = None
 
@@ -33,17 +34,12 @@ class Histories:
         else:
             with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="histories") as pool:
                 found = list(pool.map(lambda key: self._catalogue.backups(*key), missing))
-        self._read.update((key, self._renamed(backups)) for key, backups in zip(missing, found, strict=True))
+        self._read.update(
+            (key, under_present_names(backups, self._former))
+            for key, backups in zip(missing, found, strict=True)
+        )
 
     def of(self, key: ServerKey) -> tuple[Backup, ...]:
         """Return a server's backups, oldest first."""
         self.fetch([key])
         return self._read.get(key, ())
-
-    def _renamed(self, backups: tuple[Backup, ...]) -> tuple[Backup, ...]:
-        if not self._names:
-            return backups
-        return tuple(
-            b.model_copy(update={"policy": self._names[b.policy]}) if b.policy in self._names else b
-            for b in backups
-        )

@@ -151,10 +151,10 @@ class Runner:
         for bound, _ in agenda.bound(self._only):
             summary.missed += note_missed(self._site, bound, missed.get(bound.server.id, ()))
         groups = by_provider(turns, lambda turn: turn.bound.server.provider)
-        for ended in each(self._site, groups, self._take):
+        for ended in each(self._site, groups, lambda turn: self._take(agenda, turn)):
             self._count(ended, summary)
 
-    def _take(self, turn: Turn) -> Backup | Passed:
+    def _take(self, agenda: Agenda, turn: Turn) -> Backup | Passed:
         """Back up one server for its slot, unless that turns out to be somebody else's or the server busy."""
         server = turn.bound.server
         try:
