@@ -53,12 +53,13 @@ class Service:
         return self.request(what, "GET", url, microversion=microversion)
 
     def pages(self, what: str, path: str, key: str, **query: Any) -> Iterator[Json]:
-        """Yield the items of a list, a thousand a call."""
+        """Yield the items of a list, a thousand a call where the cloud allows."""
         marker: dict[str, str] = {}
         while True:
-            items = self.get(what, path, limit=PAGE, **query, **marker).get(key, [])
+            answer = self.get(what, path, limit=PAGE, **query, **marker)
+            items = answer.get(key, [])
             yield from items
-            if len(items) < PAGE:
+            if not items or not _goes_on(answer):
                 return
             marker = {"marker": items[-1]["id"]}
 
@@ -224,6 +225,12 @@ class Cloud:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def _goes_on(answer: Json) -> bool:
+    """Whether a list has another page; a cloud may give fewer items a page than it was asked for."""
+    links = [link for name, value in answer.items() if name.endswith("_links") for link in value]
+    return "next" in answer or any(link.get("rel") == "next" for link in links)
 
 
 def _message(answer: Any) -> str:
