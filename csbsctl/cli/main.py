@@ -102,7 +102,8 @@ def build_app(words: list[str]) -> Any:
     for entry in COMMANDS:
         if entry.target not in loaded:
             app.command(entry.name, help=entry.help)(_stand_in)
-    for name, target in plugin_groups().items():
+    # Looking for plug-ins means reading about every installed package: not for a command that is known to be ours.
+    for name, target in plugin_groups().items() if not loaded else ():
         if name == called:
             app.add_typer(_load(target), name=name)
         else:

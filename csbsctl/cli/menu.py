@@ -7,7 +7,6 @@ imported; the others appear as one line.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
 CONFIGURE, CHANGE, PROTECT, RECOVER, LOOK, CARE = (
     "Write configuration",
@@ -73,6 +72,8 @@ COMMANDS: tuple[Entry, ...] = (
 
 def plugin_groups() -> dict[str, str]:
     """Return command groups that installed packages add: name -> ``module:attribute``."""
+    from importlib.metadata import entry_points
+
     return {entry.name: entry.value for entry in entry_points(group="csbsctl.commands")}
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,255}$"
 
@@ -22,7 +27,21 @@ MAX_TAGS = 10
 class Model(BaseModel):
     """Frozen, and strict about unknown keys: for configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe attributes in the JSON Schema by the texts below them.
+
+        They are read from the source here and not by pydantic, which would do so at every start of every command.
+        """
+        from csbsctl.model.described import described  # noqa: PLC0415 - only where a schema is made
+
+        schema = handler(core_schema)
+        described(cls, handler.resolve_ref_schema(schema))
+        return schema
 
     def canonical(self) -> dict[str, Any]:
         """Return plain JSON values with every default applied: the form that is stored, compared and shown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from csbsctl.clock import Clock, format_instant
 from csbsctl.errors import CloudRefused, Damaged, NotFound, QuotaExceeded, ResourceConflict
@@ -14,9 +14,11 @@ from csbsctl.model.server import Server, ServerState, Volume
 from csbsctl.provider import Damage, Depth, Quota, Snapshot, Step, VolumeSnapshot
 from csbsctl.units import format_size
 from csbsctl_local.cloud.snapshots import SnapshotRecord
-from csbsctl_local.repository import Written
 from csbsctl_local.shelf import ShelfRecord, stored_volume
 from csbsctl_local.steps import Site, claim, marker_document
+
+if TYPE_CHECKING:
+    from csbsctl_local.repository import Written
 
 REACHED = Consistency.CRASH
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from csbsctl.errors import CloudRefused, ResourceConflict
 from csbsctl.ids import new_id
@@ -12,9 +12,11 @@ from csbsctl.model.server import Server
 from csbsctl.provider import Image, Marker, Step
 from csbsctl_local.cloud.images import AVAILABLE, ImageRecord
 from csbsctl_local.cloud.sparse import Extent
-from csbsctl_local.repository import Reader
 from csbsctl_local.restoring import RestoreSteps, wanted_server
 from csbsctl_local.steps import Site, claim, marker_document
+
+if TYPE_CHECKING:
+    from csbsctl_local.repository import Reader
 
 
 class ImageSteps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from csbsctl.errors import CloudRefused, Damaged, NotFound
 from csbsctl.model.server import Refusal, Server, ServerState
@@ -15,8 +15,10 @@ from csbsctl_local.cloud.fills import Source
 from csbsctl_local.cloud.machines import Wanted
 from csbsctl_local.cloud.sparse import Extent
 from csbsctl_local.cloud.volumes import RESTORING, LooseVolume
-from csbsctl_local.repository import Reader
 from csbsctl_local.steps import Site, claim, marker_document
+
+if TYPE_CHECKING:
+    from csbsctl_local.repository import Reader
 
 
 class StoredSource:

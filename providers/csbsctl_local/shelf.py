@@ -10,13 +10,15 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from csbsctl.blobs import BlobExists, BlobNotFound, BlobStore
 from csbsctl.errors import CloudRefused, NotFound
 from csbsctl.model.backup import Kind, StoredVolume
 from csbsctl.provider import Host, Marker
-from csbsctl_local.repository import Reader, Repository, Written
+
+if TYPE_CHECKING:
+    from csbsctl_local.repository import Reader, Repository, Written
 
 _RECORDS = "records/"
 
@@ -52,6 +54,9 @@ class Shelf:
             )
         found: Repository | None = getattr(self._local, "repository", None)
         if found is None:
+            # Who only looks at servers needs no repository, and there is a lot of it.
+            from csbsctl_local.repository import Repository  # noqa: PLC0415
+
             cache = self._cache if self._cache.parent.is_dir() else None
             found = Repository(self._blobs, self._host.sealer, clock=self._host.clock, cache=cache)
             self._local.repository = found
