@@ -30,7 +30,7 @@ def deployment_of(session: Session, kind: str, **chosen: Any) -> Deployment:
 
     configuration = session.configuration
     root = configuration.root.resolve()
-    var_files = [path.resolve() for path in session.options.var_file]
+    var_files = [(session.directory / path).resolve() for path in session.options.var_file]
     top = _repository(root) or root
     base = Path(os.path.commonpath([root, *(path.parent for path in var_files)]))
     if kind == "kubernetes" and is_folder(configuration):

@@ -60,13 +60,9 @@ def open_configured_provider(
         UsageError: no provider has that name, or no installed package knows its type.
         ConfigError: its settings are wrong; with their places.
     """
-    from csbsctl.provider import Host, load_provider
+    from csbsctl.provider import Host
 
-    configured = configuration.providers
-    if name not in configured:
-        hint = did_you_mean(name, configured) or f"configured: {', '.join(configured) or 'none'}"
-        raise UsageError(f"there is no provider {name!r}", hint=hint)
-    kind = load_provider(configured[name].type)
+    kind, settings = check_settings(configuration, name)
     host = Host(
         name=name,
         base=configuration.root,
@@ -74,7 +70,24 @@ def open_configured_provider(
         blobs=vault.data(name) if vault else None,
         sealer=vault.sealer if vault else None,
     )
-    return kind(_validated(configuration, name, kind), host)
+    return kind(settings, host)
+
+
+def check_settings(configuration: Configuration, name: str) -> tuple[type[Provider], Any]:
+    """Return a provider's class and its checked settings; looks at no cloud and no vault.
+
+    Raises:
+        UsageError: no provider has that name, or no installed package knows its type.
+        ConfigError: its settings are wrong; with their places.
+    """
+    from csbsctl.provider import load_provider
+
+    configured = configuration.providers
+    if name not in configured:
+        hint = did_you_mean(name, configured) or f"configured: {', '.join(configured) or 'none'}"
+        raise UsageError(f"there is no provider {name!r}", hint=hint)
+    kind = load_provider(configured[name].type)
+    return kind, _validated(configuration, name, kind)
 
 
 def open_default_provider(kind: str, base: Path, clock: Clock) -> Provider:

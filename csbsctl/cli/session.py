@@ -100,7 +100,7 @@ class Session:
         return load(
             self.directory,
             variables=self.options.var,
-            var_files=self.options.var_file,
+            var_files=[self.directory / path for path in self.options.var_file],
             environ=os.environ,
         )
 
@@ -175,9 +175,11 @@ class Session:
         return {name: self.provider(name) for name in self.configuration.providers}
 
     def check_providers(self) -> None:
-        """Check the settings of every provider without connecting. Raises ConfigError or UsageError."""
+        """Check the settings of every provider without connecting to anything. Raises ConfigError or UsageError."""
+        from csbsctl.cli.opening import check_settings
+
         for name in self.configuration.providers:
-            self.provider(name)
+            check_settings(self.configuration, name)
 
     def inventory(self) -> dict[str, list[Server]]:
         """Return the servers of every configured provider, by provider name."""
