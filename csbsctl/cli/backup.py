@@ -277,6 +277,45 @@ def unprotect(session: Session, backups: Ids) -> None:
     _set_protected(session, backups, protected=False)
 
 
+@command(
+    app,
+    examples=[
+        "csbsctl backup rebuild",
+        "csbsctl backup rebuild --vault-id 0b9f2c1e-...",
+        "csbsctl backup rebuild --provider beijing",
+    ],
+)
+def rebuild(
+    session: Session,
+    vault_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Adopt the backups of this other vault.", show_default=False),
+    ] = None,
+    provider: Annotated[str | None, typer.Option(help="Only of this cloud.", show_default=False)] = None,
+) -> None:
+    """Rebuild the catalogue from what the clouds have, after the vault's records were lost; adds, never removes."""
+    from csbsctl.protection.rebuild import rebuild as add_what_is_missing
+
+    session.vault(create=True)
+    with session.site() as site:
+        rebuilt = add_what_is_missing(site, vault_id, provider)
+    session.result(
+        {
+            "vault": rebuilt.vault,
+            "added": [{"id": b.id, "name": b.name, "server": b.server.name} for b in rebuilt.added],
+            "known": rebuilt.known,
+            "incomplete": rebuilt.incomplete,
+        }
+    )
+    for backup in rebuilt.added:
+        session.say(
+            f"Added {backup.name} of {backup.server.name}, taken {backup.instant:%Y-%m-%d %H:%M} UTC."
+        )
+    if rebuilt.incomplete:
+        session.say(f"{len(rebuilt.incomplete)} backups in the cloud are not whole and were left out.")
+    session.say(f"{len(rebuilt.added)} added, {rebuilt.known} already known.")
+
+
 def report_outcome(session: Session, outcome: Outcome) -> None:
     """Print what became of each server of a request, and exit 3 when some failed."""
     session.result(
