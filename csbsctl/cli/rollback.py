@@ -34,9 +34,12 @@ def rollback(
     A plan like any other: consequences are shown and guardrails hold. Other stacks are left alone, and so is the
     configuration, which the next apply puts in force again.
     """
-    from csbsctl.engine.rollback import at_generation
+    from csbsctl.engine.rollback import at_generation, undo_renames
 
-    desired = at_generation(session.vault().control, session.stack, generation)
+    control = session.vault().control
+    desired = at_generation(control, session.stack, generation)
+    if state := control.head().stacks.get(session.stack):
+        desired = undo_renames(desired, state)
     proposal = propose(session, desired)
     if not proposal.plan.empty:
         proposal = replace(proposal, summary=f"rolled back to generation {generation}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from pydantic import ValidationError
 
 from csbsctl.engine.desired import Desired
 from csbsctl.errors import NotFound, Refused
-from csbsctl.model.control import ControlDocument
+from csbsctl.model.control import ControlDocument, StackState
 
 
 class ControlHistory(Protocol):
@@ -42,3 +43,15 @@ def at_generation(history: ControlHistory, stack: str, generation: int) -> Desir
             code="rollback.invalid",
         ) from error
     return desired
+
+
+def undo_renames(desired: Desired, state: StackState) -> Desired:
+    """Return the wish with policies that were renamed since then moved back, rather than deleted and created anew."""
+    then, now = desired.canonical["policies"], state.live.get("policies", {})
+    moved: dict[str, str] = {}
+    for name, earlier in state.former.items():
+        if name in now and name not in then:
+            former = next((old for old in reversed(earlier) if old in then and old not in now), None)
+            if former is not None:
+                moved[f"policy.{name}"] = f"policy.{former}"
+    return replace(desired, moved=moved) if moved else desired

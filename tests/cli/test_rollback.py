@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SHOP = """
 version: 1
 stack: {stack}
@@ -102,3 +104,13 @@ def test_an_import_of_ones_own_object_accepts_the_live_edit(shop):
     assert shop("history", "--json").json[0]["summary"] == "accepted as live: policy.gold"
     assert "~ enabled = false -> true" in shop("plan").out
     assert "changed outside" not in shop("plan").out
+
+
+def test_a_rollback_past_a_rename_moves_the_policy_back(shop):
+    renamed = SHOP.format(stack="shop", count=30, server="web-01").replace("gold", "platinum")
+    shop.write(renamed + "moved: [{from: policy.gold, to: policy.platinum}]\n")
+    shop("apply", "--yes")
+    said = shop("rollback", "1", "--yes")
+    assert "policy.platinum has moved to policy.gold" in said.out
+    assert "0 added, 0 changed, 0 destroyed" in said.out
+    assert retention(shop) == 30
