@@ -45,10 +45,12 @@ def export(
             show_default=False,
         ),
     ] = None,
-    every: Annotated[str, typer.Option(help="How often `run` looks what is due; divides an hour.")] = "5m",
-    branch: Annotated[str, typer.Option(help="The branch that is applied.")] = "main",
+    every: Annotated[
+        str, typer.Option(metavar="TIME", help="How often `run` looks what is due; divides an hour.")
+    ] = "5m",
+    branch: Annotated[str, typer.Option(metavar="NAME", help="The branch that is applied.")] = "main",
     image: Annotated[
-        str, typer.Option(help="Container image for Kubernetes.")
+        str, typer.Option(metavar="NAME", help="Container image for Kubernetes.")
     ] = "registry.example.org/csbsctl",
     fail_on: Annotated[
         str, typer.Option(metavar="CLASS", help="Class of change that a review must allow with a label.")
