@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from sqlite3 import Row
-from typing import Any
 
 from csbsctl.clock import parse_instant
 from csbsctl.diagnostics import did_you_mean
@@ -13,11 +12,18 @@ from csbsctl.errors import ResourceNotFound, UsageError
 from csbsctl.model.server import Server, ServerState, Volume
 from csbsctl_local.cloud.database import Database
 
-_DISKS = (
-    "SELECT a.server, a.position, v.id, v.name, v.size, v.bootable,"
-    " EXISTS (SELECT 1 FROM attachments o WHERE o.volume = a.volume AND o.server != a.server) AS shared"
-    " FROM attachments a JOIN volumes v ON v.id = a.volume"
+_SERVERS = "SELECT id, name, state, zone, metadata, tags, created_at FROM servers"
+_DISKS_OF_ONE = (
+    "SELECT a.server, v.id, v.name, v.size, v.bootable, a.position,"
+    " EXISTS (SELECT 1 FROM attachments o WHERE o.volume = a.volume AND o.server != a.server)"
+    " FROM attachments a JOIN volumes v ON v.id = a.volume WHERE a.server = ? ORDER BY a.position"
 )
+_DISKS_OF_ALL = (  # finding the few shared volumes once takes half the time of asking of each
+    "SELECT a.server, v.id, v.name, v.size, v.bootable, a.position,"
+    " a.volume IN (SELECT volume FROM attachments GROUP BY volume HAVING count(*) > 1)"
+    " FROM attachments a JOIN volumes v ON v.id = a.volume ORDER BY a.server, a.position"
+)
+_STATES = {state.value: state for state in ServerState}
 
 
 class Inventory:
@@ -28,15 +34,15 @@ class Inventory:
 
     def servers(self) -> Iterator[Server]:
         """Yield all servers in the order of their creation."""
-        disks: dict[str, list[Row]] = {}
-        for disk in self._database.rows(f"{_DISKS} ORDER BY a.server, a.position"):
-            disks.setdefault(disk["server"], []).append(disk)
-        for row in self._database.rows("SELECT * FROM servers ORDER BY number"):
-            yield self._server(row, disks.get(row["id"], []))
+        disks: dict[str, list[Volume]] = {}
+        for disk in self._database.rows(_DISKS_OF_ALL):
+            disks.setdefault(disk[0], []).append(_volume(disk))
+        for row in self._database.rows(f"{_SERVERS} ORDER BY number"):
+            yield self._server(row, disks.pop(row[0], ()))
 
     def server(self, server_id: str) -> Server:
         """Return one server. Raises ResourceNotFound."""
-        row = self._database.row("SELECT * FROM servers WHERE id = ?", (server_id,))
+        row = self._database.row(f"{_SERVERS} WHERE id = ?", (server_id,))
         if row is None:
             raise ResourceNotFound(f"server {server_id} does not exist")
         return self._with_disks(row)
@@ -48,8 +54,8 @@ class Inventory:
             ResourceNotFound: there is none.
             UsageError: several have the name.
         """
-        rows = self._database.rows("SELECT * FROM servers WHERE id = ?", (wanted,)) or self._database.rows(
-            "SELECT * FROM servers WHERE name = ? ORDER BY number", (wanted,)
+        rows = self._database.rows(f"{_SERVERS} WHERE id = ?", (wanted,)) or self._database.rows(
+            f"{_SERVERS} WHERE name = ? ORDER BY number", (wanted,)
         )
         if not rows:
             names = [row["name"] for row in self._database.rows("SELECT name FROM servers LIMIT 10000")]
@@ -79,34 +85,27 @@ class Inventory:
         return server, server.volumes[int(number)]
 
     def _with_disks(self, row: Row) -> Server:
-        return self._server(
-            row, self._database.rows(f"{_DISKS} WHERE a.server = ? ORDER BY a.position", (row["id"],))
-        )
+        return self._server(row, [_volume(disk) for disk in self._database.rows(_DISKS_OF_ONE, (row["id"],))])
 
-    def _server(self, row: Row, disks: list[Row]) -> Server:
-        metadata: dict[str, str] = {} if row["metadata"] == "{}" else json.loads(row["metadata"])
-        tags: list[str] = [] if row["tags"] == "[]" else json.loads(row["tags"])
-        spec: dict[str, Any] = {"availability_zone": row["zone"], "metadata": metadata, "tags": tags}
+    def _server(self, row: Row, disks: Sequence[Volume]) -> Server:
+        server, name, state, zone, metadata, tags, created_at = row
+        # Most servers carry neither metadata nor tags, and telling so by the text is what makes ten thousand quick.
+        carried: dict[str, str] = {} if metadata == "{}" else json.loads(metadata)
+        tagged: list[str] = [] if tags == "[]" else json.loads(tags)
         return Server(
-            id=row["id"],
-            name=row["name"],
+            id=server,
+            name=name,
             provider=self._provider,
-            state=ServerState(row["state"]),
-            volumes=tuple(_volume(disk) for disk in disks),
-            availability_zone=row["zone"],
-            metadata=metadata,
-            tags=tuple(tags),
-            created_at=parse_instant(row["created_at"]),
-            spec=spec,
+            state=_STATES[state],
+            volumes=tuple(disks),
+            availability_zone=zone,
+            metadata=carried,
+            tags=tuple(tagged),
+            created_at=parse_instant(created_at),
+            spec={"availability_zone": zone, "metadata": carried, "tags": tagged},
         )
 
 
 def _volume(row: Row) -> Volume:
-    return Volume(
-        id=row["id"],
-        name=row["name"],
-        size=row["size"],
-        bootable=bool(row["bootable"]),
-        shared=bool(row["shared"]),
-        position=row["position"],
-    )
+    _, volume, name, size, bootable, position, shared = row
+    return Volume(volume, name, size, bool(bootable), bool(shared), position)
