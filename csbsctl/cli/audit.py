@@ -60,7 +60,8 @@ def verify(
         if session.as_json:
             raise typer.Exit(1)
         raise Damaged(
-            f"the audit trail has {len(problems)} problems", hint="see above what was changed or lost"
+            f"the audit trail has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            hint="see above what was changed or lost",
         )
     session.say("The audit trail is whole.")
 

@@ -68,7 +68,10 @@ def history(
     vault = session.vault_if_any()
     documents = list(islice(vault.control.history(), limit)) if vault else []
     session.result(history_json(documents))
-    session.say(render_history(documents, color=session.out.color).rstrip("\n"))
+    if documents:
+        session.say(render_history(documents, color=session.out.color).rstrip("\n"))
+    else:
+        session.say("Nothing has been applied yet: see csbsctl plan.")
 
 
 def _show_plan(session: Session, path: str, format: str, *, verbose: bool) -> None:

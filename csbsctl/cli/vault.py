@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from csbsctl.cli.session import Session
 from csbsctl.errors import Damaged, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from csbsctl.model.backup import Backup
     from csbsctl.vault.key_sources import KeySource
     from csbsctl.vault.keys import Keys
 
@@ -42,42 +45,100 @@ def init(session: Session) -> None:
     session.say(f"  data is {'encrypted' if vault.keys else 'not encrypted'}")
 
 
-@command(app, examples=["csbsctl vault check", "csbsctl vault check --repair"])
+@command(
+    app, examples=["csbsctl vault check", "csbsctl vault check --read-data", "csbsctl vault check --repair"]
+)
 def check(
     session: Session,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended; reads all data.")
+    ] = False,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Read every byte of the data, not only what finds it.")
+    ] = False,
     no_race: Annotated[
         bool, typer.Option("--no-race", help="Do not race writers against the store.")
     ] = False,
 ) -> None:
-    """Read every document of the vault and check its chains; exits 1 on damage that is not mended.
+    """Read every document of the vault and check its chains, and that the data of all backups is there.
 
-    The data of backups is checked by csbsctl backup verify.
+    Names the backups that damage hurts, and notes them as damaged; exits 1 on damage that is not mended.
     """
     from csbsctl.vault.check import check as look_over
 
     report = look_over(session.vault(), repair=repair, race=not no_race)
-    session.result(
+    findings = [
         {
-            "sound": report.sound,
-            "documents": report.documents,
-            "findings": [
-                {"severity": f.severity.value, "key": f.key, "message": f.message, "repaired": f.repaired}
-                for f in report.findings
-            ],
+            "severity": f.severity.value,
+            "key": f.key,
+            "message": f.message,
+            "repaired": f.repaired,
+            "backups": [],
         }
-    )
-    for finding in report.findings:
-        mended = " (mended)" if finding.repaired else ""
-        session.say(f"{finding.severity.value}: {finding.key}: {finding.message}{mended}")
-    if report.sound:
+        for f in report.findings
+    ]
+    findings += _check_data(session, repair=repair, read_data=read_data)
+    sound = report.sound and not any(f["severity"] == "damage" and not f["repaired"] for f in findings)
+    session.result({"sound": sound, "documents": report.documents, "findings": findings})
+    for finding in findings:
+        mended = " (mended)" if finding["repaired"] else ""
+        session.say(f"{finding['severity']}: {finding['key']}: {finding['message']}{mended}")
+        if finding["backups"]:
+            hurt = ", ".join(f"{b['name']}@{b['server']}" for b in finding["backups"])
+            session.say(f"  {'hurt' if finding['repaired'] else 'hurts'} {hurt}")
+    if sound:
         session.say(f"The vault is sound: {report.documents} documents read.")
     elif session.as_json:
         raise typer.Exit(1)
     else:
         raise Damaged(
-            "the vault is damaged", hint=None if repair else "csbsctl vault check --repair mends what it can"
+            "the vault is damaged",
+            hint="what is lost comes back where a later backup has the same blocks: back up again, then "
+            "csbsctl backup verify"
+            if repair
+            else "csbsctl vault check --repair mends what it can",
         )
+
+
+def _check_data(session: Session, *, repair: bool, read_data: bool) -> list[dict[str, Any]]:
+    """Check the data of every provider; one that cannot be reached is a note."""
+    from csbsctl.errors import CsbsError, Interrupted
+    from csbsctl.protection.checkup import check_data
+
+    findings: list[dict[str, Any]] = []
+    with session.site() as site:
+        for name in site.providers:
+            try:
+                problems = check_data(site, name, repair=repair, read_data=read_data)
+            except Interrupted:
+                raise
+            except CsbsError as error:
+                message = f"was not checked: {error.message}"
+                findings.append(_finding(name, "note", message))
+                continue
+            findings += [
+                _finding(
+                    name,
+                    "leftover" if problem.leftover else "damage",
+                    problem.message,
+                    problem.repaired,
+                    problem.backups,
+                )
+                for problem in problems
+            ]
+    return findings
+
+
+def _finding(
+    provider: str, severity: str, message: str, repaired: bool = False, backups: Sequence[Backup] = ()
+) -> dict[str, Any]:
+    return {
+        "severity": severity,
+        "key": f"data/{provider}",
+        "message": message,
+        "repaired": repaired,
+        "backups": [{"id": b.id, "name": b.name, "server": b.server.name} for b in backups],
+    }
 
 
 @command(key_app, "list", examples=["csbsctl vault key list"])

@@ -167,6 +167,7 @@ def _raise_problems(
             place=desired.place(problem.address, *problem.path),
             hint=problem.hint,
             address=problem.address,
+            related=tuple(filter(None, [desired.place(problem.also)])) if problem.also else (),
         )
         for problem in assignment.problems
     ]

@@ -76,6 +76,13 @@ def run_policy(site: Site, policy: str, only: Sequence[str] = ()) -> Outcome:
         raise NotFound(f"policy {policy} does not exist", code="CSBS.3000", hint="see `csbsctl policy list`")
     servers = [bound.server for bound, _ in agenda.bound({policy})]
     if only:
+        strangers = [name for name in only if not any(name in (s.id, s.name) for s in servers)]
+        if strangers:
+            raise Refused(
+                f"policy {policy} does not reach {', '.join(strangers)}",
+                code="CSBS.6032",
+                hint="see `csbsctl server list`; `csbsctl backup create` backs up any server",
+            )
         servers = [server for server in servers if server.id in only or server.name in only]
     if not servers:
         raise Refused(f"policy {policy} reaches no server to back up", code="CSBS.6032")

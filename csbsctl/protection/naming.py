@@ -57,7 +57,7 @@ def claim_name(wanted: str | None, trigger: Trigger, existing: Sequence[Backup])
     if check_name(wanted) in taken:
         raise Refused(
             f"server {existing[0].server.name} already has a backup named {wanted}",
-            hint="choose another name, or leave --name out",
+            hint=f"choose another name, or `csbsctl backup delete {wanted}@{existing[0].server.name}` first",
             code="CSBS.9001",
         )
     return wanted

@@ -26,12 +26,14 @@ from csbsctl.protection.site import Site
 
 def backup_as_of(site: Site, provider: str, server: str, instant: datetime) -> Backup:
     """Return the newest good backup of a server at or before an instant. Raises NotFound."""
-    good = [b for b in site.vault.catalogue.backups(provider, server) if b.good and b.instant <= instant]
+    backups = site.vault.catalogue.backups(provider, server)
+    good = [b for b in backups if b.good and b.instant <= instant]
     if not good:
+        name = backups[-1].server.name if backups else server
         raise NotFound(
-            f"server {server} has no good backup at or before {format_instant(instant)}",
+            f"server {name} has no good backup at or before {format_instant(instant)}",
             code="CSBS.3001",
-            hint="`csbsctl backup list --server ...` shows what there is",
+            hint=f"`csbsctl backup list --server {name}` shows what there is",
         )
     return max(good, key=lambda backup: backup.instant)
 

@@ -57,6 +57,7 @@ class Site:
             raise NotFound(
                 f"server {wanted!r} does not exist",
                 code="CSBS.6000",
-                hint="see `csbsctl server list`",
+                hint=did_you_mean(wanted, [s.name for name in names for s in self.provider(name).servers()])
+                or "see `csbsctl server list`",
             )
         return (exact or found)[0]

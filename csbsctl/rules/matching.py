@@ -37,6 +37,8 @@ class Problem:
     message: str
     hint: str | None = None
     path: tuple[str | int, ...] = ()
+    also: str | None = None
+    """The address of another object that is to blame as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,9 @@ class _Assigner:
             f"it cannot be in policy {binding.policy!r} and in policy {other.policy!r}"
         )
         hint = "a server is in at most one policy: name it under `exclude` of one of the two"
-        self.result.problems.append(Problem(f"binding.{name}", message, hint, path))
+        self.result.problems.append(
+            Problem(f"binding.{name}", message, hint, path, f"binding.{other.binding}")
+        )
         return False
 
     def _tell_changes(self, name: str, binding: Binding, index: InventoryIndex) -> None:

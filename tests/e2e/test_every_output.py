@@ -126,10 +126,12 @@ def test_a_wrong_configuration_lists_every_problem(shop):
 
 def test_a_failed_server_is_told_with_its_error(open_shop):
     csbsctl = open_shop.csbsctl
-    csbsctl("sim", "fail", "backup", "--server", "web-01", "--error", "refused")
+    csbsctl("sim", "fail", "store", "--server", "web-01", "--error", "refused")
     said = csbsctl("backup", "create", "web-01", "web-02", "--json", expect=3)
     conforms(said.json, "backup-create")
     assert len(said.json["succeeded"]) == 1
     assert len(said.json["failed"]) + len(said.json["refused"]) == 1
-    for line in open_shop.run("2026-11-20T02:10:00Z"):
+    for line in open_shop.run("2026-11-20T02:10:00Z", expect=3):
         conforms(line, "run-event")
+    conforms(open_shop.backups("--all"), "backup-list")
+    conforms(csbsctl("job", "list", "--state", "failed", "--json").json, "job-list")

@@ -30,7 +30,17 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """Say whether the cloud was ever written."""
+        """Say whether the cloud was ever written.
+
+        Raises:
+            CloudRefused: something that is no folder stands in its place.
+        """
+        folder = self._layout.folder
+        if not folder.is_dir() and folder.exists():
+            raise CloudRefused(
+                f"there is no cloud in {folder}: a file stands where its folder should be",
+                hint="move the file away, or set another `path` of the provider",
+            )
         return self._layout.database.exists()
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
@@ -96,7 +106,13 @@ class Database:
                 self._layout.database, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            raise CloudUnavailable(
+                f"cannot open {self._layout.database}: {error}",
+                hint="its folder must be writable, also to read",
+            ) from error
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
