@@ -183,6 +183,15 @@ class Damage:
     ranges: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with all that a provider stores: what, which stored disks (refs) it hurts, whether it was mended."""
+
+    message: str
+    hurts: tuple[str, ...] = ()
+    repaired: bool = False
+
+
 class MarkedKind(enum.StrEnum):
     """What a marked thing in the cloud is."""
 
@@ -218,7 +227,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a garbage collection did: bytes freed, bytes condemned for the next round."""
+    """What a garbage collection did: bytes freed, bytes that wait for a later round."""
 
     freed: int = 0
     condemned: int = 0
@@ -281,6 +290,16 @@ class Provider(abc.ABC):
     @abc.abstractmethod
     def verify(self, step: Step, stored: StoredVolume, depth: Depth, sample: float = 0.1) -> Sequence[Damage]:
         """Check stored data; every byte at ``full``, a random share at ``sample``, presence and indexes at ``quick``."""
+
+    def check(
+        self, step: Step, stored: Sequence[StoredVolume], *, read_data: bool = False, repair: bool = False
+    ) -> Sequence[Problem]:
+        """Look at everything stored as a whole; ``read_data`` reads every byte, ``repair`` mends what can be mended.
+
+        ``stored`` is every disk that a backup refers to; one that is not there is a problem.
+        """
+        del step, stored, read_data, repair
+        return ()
 
     def collect(self, step: Step, open_jobs: frozenset[str]) -> Collected:
         """Free what no stored volume needs any more, in two phases; ``open_jobs`` are the jobs running now."""

@@ -67,7 +67,7 @@ def check(
     from csbsctl.vault.check import check as look_over
 
     report = look_over(session.vault(), repair=repair, race=not no_race)
-    findings = [
+    findings: list[dict[str, Any]] = [
         {
             "severity": f.severity.value,
             "key": f.key,

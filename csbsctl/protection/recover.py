@@ -14,7 +14,7 @@ from csbsctl.errors import Conflict, CsbsError, Interrupted, NotFound, ResourceC
 from csbsctl.model.job import Job, JobKind, JobState
 from csbsctl.protection.events import Recovered
 from csbsctl.protection.jobs.backup import resume_backup
-from csbsctl.protection.jobs.collection import close_collection
+from csbsctl.protection.jobs.collection import close_collection, note_litter
 from csbsctl.protection.jobs.deletion import resume_deletion
 from csbsctl.protection.jobs.image import resume_image
 from csbsctl.protection.jobs.restore import is_resumable, resume_restore, supersede
@@ -134,6 +134,7 @@ def _settle(site: Site, lease: Lease, stale: Job) -> bool:
         return False
     if job.state is not JobState.RUNNING:
         return False
+    note_litter(site, job.provider, job.id)
     work = Work.resume(site, lease, job)
     work.recovered(_RESUME[job.kind](work))
     return True

@@ -20,7 +20,7 @@ from csbsctl.model.slots import SlotLog
 from csbsctl.protection.due import Agenda, due_for, note_missed, read_agenda, slots_under_way
 from csbsctl.protection.events import JobFailed, PruneHeld, SlotSkipped
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
-from csbsctl.protection.jobs.collection import collect
+from csbsctl.protection.jobs.collection import collect, is_littered
 from csbsctl.protection.pool import Ended, by_provider, each
 from csbsctl.protection.prune import distrusted_clock, prune_server
 from csbsctl.protection.recover import abandon_restores, hold, recover, running_elsewhere
@@ -95,6 +95,8 @@ class Runner:
             self._note_problems(agenda, summary)
             self._back_up(agenda, summary)
             self._prune(agenda, summary)
+            self._collect_garbage(summary)
+            self._tend_keys()
             self._forget_old_jobs(summary)
         finally:
             self._site.vault.audit.flush()
@@ -233,16 +235,23 @@ class Runner:
                 about = _about(self._site, groups.pop(provider)[0][0])
                 self._site.reporter.report(PruneHeld(**about, policy="", reason=distrust))
                 summary.problems.append(distrust)
-        littered = set(groups) if summary.recovered or summary.failed else set()
         for ended in each(self._site, groups, lambda pair: prune_server(self._site, agenda, *pair)):
             server = ended.item[0].server
             if ended.result and ended.result.deleted:
                 summary.deleted += len(ended.result.deleted)
-                littered.add(server.provider)
             if ended.error and not isinstance(ended.error, Interrupted) and ended.error.code != LEASE_HELD:
                 summary.problems.append(f"prune of {server.name}: {ended.error.message}")
-        for provider in sorted(littered):
-            self._collect(provider, summary)
+
+    def _collect_garbage(self, summary: Summary) -> None:
+        """Free what deletions and failures left, whoever made it; costs one listing where there is nothing."""
+        for provider in sorted(self._site.providers):
+            if is_littered(self._site, provider):
+                self._collect(provider, summary)
+
+    def _tend_keys(self) -> None:
+        """Finish a change of keys that was cut off, so that a key somebody removed opens nothing any more."""
+        if self._site.vault.keys:
+            self._site.vault.keys.tend()
 
     def _forget_old_jobs(self, summary: Summary) -> None:
         """Let go of the journal of old jobs. That reads every job, so once a week, when there was something to do."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from csbsctl.blobs import BlobExists, BlobNotFound
 from csbsctl.clock import format_instant
-from csbsctl.errors import Damaged, UnsupportedFormat
+from csbsctl.errors import Damaged, NotFound, UnsupportedFormat
 from csbsctl.model.job import JobState
 from csbsctl.vault import audit, catalogue, journal, leases, probe, runners
 from csbsctl.vault.coordination import CoordinatedStore
@@ -166,12 +166,15 @@ class _Check:
         known = set()
         open_jobs = {key.rpartition("/")[2] for key in self._store.keys(journal.OPEN + "/")}
         for job_id in self._store.folders(journal.FOLDER + "/"):
-            known.add(job_id)
             try:
                 job = self._vault.jobs.get(job_id)
+            except NotFound:  # forgotten this moment, or its runner died before the first word
+                continue
             except Damaged as error:
+                known.add(job_id)
                 self._find(Severity.DAMAGE, f"{journal.FOLDER}/{job_id}", error.message)
                 continue
+            known.add(job_id)
             if job.state is JobState.RUNNING and job_id not in open_jobs:
                 key = f"{journal.OPEN}/{job_id}"
                 self._find(

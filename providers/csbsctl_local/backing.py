@@ -11,7 +11,7 @@ from csbsctl.errors import CloudRefused, Damaged, NotFound, QuotaExceeded, Resou
 from csbsctl.model.backup import StoredVolume
 from csbsctl.model.policy import Consistency
 from csbsctl.model.server import Server, ServerState, Volume
-from csbsctl.provider import Damage, Depth, Quota, Snapshot, Step, VolumeSnapshot
+from csbsctl.provider import Damage, Depth, Problem, Quota, Snapshot, Step, VolumeSnapshot
 from csbsctl.units import format_size
 from csbsctl_local.cloud.snapshots import SnapshotRecord
 from csbsctl_local.shelf import ShelfRecord, stored_volume
@@ -95,6 +95,23 @@ class BackupSteps:
         except NotFound:
             return [Damage(f"stored disk {stored.ref} is missing", ((0, stored.size),))]
         return [Damage(flaw.message, flaw.ranges) for flaw in flaws]
+
+    def check(
+        self, step: Step, stored: Sequence[StoredVolume], *, read_data: bool, repair: bool
+    ) -> Sequence[Problem]:
+        """See Provider."""
+        self._site.begin("verify", step)
+        repository = self._site.shelf.repository
+        found = repository.check(
+            read_data=read_data or repair, repair=repair, job=step.marker.job, check=step.check
+        )
+        problems = [Problem(each.message, each.manifests, each.repaired) for each in found]
+        there = {info.name for info in repository.manifests()}
+        return problems + [
+            Problem(f"stored disk {volume.ref} is missing", (volume.ref,))
+            for volume in stored
+            if volume.ref not in there
+        ]
 
     def quota(self) -> Quota | None:
         """See Provider; counts the disks' full sizes, as clouds do."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from csbsctl.clock import parse_instant
+from csbsctl.errors import ResourceConflict
 from csbsctl.provider import Collected, Marked, MarkedKind, Step
 from csbsctl_local.imaging import remove_image
 from csbsctl_local.shelf import ShelfRecord, stored_volume
@@ -48,7 +49,9 @@ class Leftovers:
         self._site.cloud.faults.meet("collect")
         step.check()
         self._site.cloud.sweep()
-        done = self._site.shelf.repository.collect(job=step.marker.job, open_jobs=open_jobs)
+        done = self._site.shelf.repository.collect(job=step.marker.job, open_jobs=open_jobs, check=step.check)
+        if done.busy:
+            raise ResourceConflict(f"another collection is at work: job {done.busy}")
         return Collected(freed=done.freed, condemned=done.condemned)
 
     def _snapshots(self) -> Iterator[Marked]:

@@ -25,6 +25,7 @@ from csbsctl.provider import (
     Mapping,
     Marked,
     Preflight,
+    Problem,
     Provider,
     Quota,
     RestoredVolume,
@@ -127,6 +128,13 @@ class LocalProvider(Provider):
         """See Provider."""
         with provider_errors():
             return self._backups.verify(step, stored, depth, sample)
+
+    def check(
+        self, step: Step, stored: Sequence[StoredVolume], *, read_data: bool = False, repair: bool = False
+    ) -> Sequence[Problem]:
+        """See Provider."""
+        with provider_errors():
+            return self._backups.check(step, stored, read_data=read_data, repair=repair)
 
     def collect(self, step: Step, open_jobs: frozenset[str]) -> Collected:
         """See Provider; also removes files of the cloud that nobody owns any more."""

@@ -18,7 +18,7 @@ from csbsctl.model.backup import Kind, StoredVolume
 from csbsctl.provider import Host, Marker
 
 if TYPE_CHECKING:
-    from csbsctl_local.repository import Reader, Repository, Written
+    from csbsctl_local.repository import Proven, Reader, Repository, Written
 
 _RECORDS = "records/"
 
@@ -39,6 +39,8 @@ class Shelf:
     def __init__(self, host: Host, cache: Path) -> None:
         self._host, self._cache = host, cache
         self._local = threading.local()
+        self._proven: Proven | None = None
+        self._opening = threading.Lock()  # guards _proven, which all repositories share
 
     @property
     def ready(self) -> bool:
@@ -55,10 +57,14 @@ class Shelf:
         found: Repository | None = getattr(self._local, "repository", None)
         if found is None:
             # Who only looks at servers needs no repository, and there is a lot of it.
-            from csbsctl_local.repository import Repository  # noqa: PLC0415
+            from csbsctl_local.repository import Proven, Repository  # noqa: PLC0415
 
+            with self._opening:
+                self._proven = self._proven or Proven(self._host.clock)
             cache = self._cache if self._cache.parent.is_dir() else None
-            found = Repository(self._blobs, self._host.sealer, clock=self._host.clock, cache=cache)
+            found = Repository(
+                self._blobs, self._host.sealer, clock=self._host.clock, cache=cache, proven=self._proven
+            )
             self._local.repository = found
         return found
 

@@ -20,6 +20,7 @@ from csbsctl.model.job import JobKind
 from csbsctl.model.policy import Consistency
 from csbsctl.model.server import Refusal, Server, protectability
 from csbsctl.model.slots import SlotLog
+from csbsctl.protection.jobs.collection import note_litter
 from csbsctl.protection.jobs.forms import from_plain, to_plain
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.naming import claim_name
@@ -252,6 +253,7 @@ def _remove_traces(work: Work) -> tuple[StoredVolume, ...]:
     """Let go of the snapshot and delete what this job stored; return the parts that something depends on."""
     work.undoing = True
     provider, step = work.provider, work.step("undo")
+    note_litter(work.site, work.job.provider, work.job.id)
     if work.done("snapshot") and not work.done("released"):
         provider.release(step, from_plain(Snapshot, work.result("snapshot")))
     kept = []

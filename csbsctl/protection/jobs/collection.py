@@ -2,6 +2,9 @@
 
 It changes no record. Providers do it in two rounds, so that what is being stored meanwhile is safe; when nobody else
 works the second round follows at once. A collection that was cut off is simply closed, and the next one goes on.
+
+Whoever is about to make garbage says so first, with an empty object ``litter/<provider>/<job>``. Those objects go when
+a collection has nothing left to free, so garbage is never forgotten, whoever dies when.
 """
 
 from __future__ import annotations
@@ -17,6 +20,17 @@ JOURNALLED = Boundary("collect.journalled", "a collection of garbage is written 
 COLLECTED = Boundary("collect.collected", "a round of collection is over, the job is still open")
 
 LEASE = "collect~"
+LITTER = "litter"
+
+
+def note_litter(site: Site, provider: str, job: str) -> None:
+    """Note, before anything else, that a job makes garbage: a later ``run`` collects it, even if nobody lives to see."""
+    site.vault.blobs.put(f"{LITTER}/{provider}/{job}", b"")
+
+
+def is_littered(site: Site, provider: str) -> bool:
+    """Whether there may be garbage in what a provider stores."""
+    return next(iter(site.vault.blobs.list(f"{LITTER}/{provider}/")), None) is not None
 
 
 def collect(site: Site, provider: str) -> Collected | None:
@@ -29,14 +43,14 @@ def collect(site: Site, provider: str) -> Collected | None:
         work = Work.begin(site, lease, JobKind.COLLECT, {"lease": LEASE}, provider=provider)
         JOURNALLED()
         try:
-            freed, condemned = _rounds(work)
+            done = _rounds(work)
         except LeaseLost:
             raise
         except CsbsError as error:
             work.fail(error)
             raise
         work.finish()
-        return Collected(freed, condemned)
+        return done
 
 
 def close_collection(work: Work) -> str:
@@ -45,13 +59,20 @@ def close_collection(work: Work) -> str:
     return "undone"
 
 
-def _rounds(work: Work) -> tuple[int, int]:
-    freed = condemned = 0
+def _rounds(work: Work) -> Collected:
+    """Collect, twice where nobody else is at work; forget the litter of ended jobs when nothing is left to free."""
+    blobs = work.site.vault.blobs
+    litter = [blob.key for blob in blobs.list(f"{LITTER}/{work.job.provider}/")]
+    freed = 0
     for _ in range(2):
         jobs = frozenset(job.id for job in work.site.vault.jobs.open())
         done = work.provider.collect(work.step("collect"), jobs)
         COLLECTED()
-        freed, condemned = freed + done.freed, done.condemned
-        if not condemned or jobs != {work.job.id}:
+        freed += done.freed
+        if not done.condemned or jobs != {work.job.id}:
             break
-    return freed, condemned
+    if not done.condemned:
+        for key in litter:
+            if key.rpartition("/")[2] not in jobs:
+                blobs.delete(key)
+    return Collected(freed, done.condemned)

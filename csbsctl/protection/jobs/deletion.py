@@ -15,6 +15,7 @@ from csbsctl.errors import ResourceConflict
 from csbsctl.model.backup import Backup, BackupState
 from csbsctl.model.job import JobKind
 from csbsctl.protection.events import BackupDeleted, BackupExpired
+from csbsctl.protection.jobs.collection import note_litter
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.site import Site
 from csbsctl.vault.leases import Lease
@@ -103,6 +104,7 @@ def _carry_out(work: Work) -> Deleted:
     if not work.done("marked"):
         work.record("marked", _mark(work))
         passages.marked()
+    note_litter(work.site, work.job.provider, work.job.id)
     doomed = [
         b for b in _present(work) if b.state is BackupState.DELETING and b.id in work.job.intent["delete"]
     ]

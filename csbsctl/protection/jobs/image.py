@@ -12,6 +12,7 @@ from csbsctl.boundaries import Boundary
 from csbsctl.errors import CsbsError, LeaseLost, Refused
 from csbsctl.model.backup import Backup, BackupState, Verification
 from csbsctl.model.job import JobKind
+from csbsctl.protection.jobs.collection import note_litter
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.site import Site
 from csbsctl.provider import Image
@@ -106,6 +107,7 @@ def _create(work: Work) -> Image:
 def _delete(work: Work) -> None:
     image_id = work.job.intent["image"]
     step = work.step(image_id)
+    note_litter(work.site, work.job.provider, work.job.id)
     try:
         work.check()
         work.patiently(lambda: work.provider.delete_image(step, image_id))

@@ -11,7 +11,7 @@ from .manifest import Written
 from .reader import Reader
 from .repository import ManifestInfo, Repository
 from .source import BlockSource, FileSource
-from .verify import Flaw
+from .verify import Flaw, Proven
 
 __all__ = [
     "BlockSource",
@@ -20,6 +20,7 @@ __all__ = [
     "Flaw",
     "ManifestInfo",
     "Problem",
+    "Proven",
     "Reader",
     "Repository",
     "Written",

@@ -44,7 +44,7 @@ _FORGOTTEN = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection did, in bytes: deleted, condemned for a later one, copied by compaction.
+    """What a collection did, in bytes: deleted, waiting for a later one (condemned now or before), copied by compaction.
 
     ``busy`` is the job of another collector that was at work, so that nothing was done.
     """
@@ -100,7 +100,8 @@ class Collector:
         self._condemn(condemned, verdicts, session)
         self._forget_sessions()
         self._forget_lost(marks)
-        return Collected(freed, sum(sizes[pack] for pack in condemned), copied)
+        waiting = {pack for verdict in verdicts if verdict not in ready for pack in verdict.packs}
+        return Collected(freed, sum(sizes.get(pack, 0) for pack in condemned | waiting), copied)
 
     def _end_sessions(self, ready: Iterable[Verdict]) -> None:
         # A writer that was thought dead and wakes up must not commit what relies on packs that go now.

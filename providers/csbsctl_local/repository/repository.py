@@ -24,7 +24,7 @@ from .parts import Parts
 from .reader import Reader
 from .restore import Restorer
 from .source import BlockSource
-from .verify import Depth, Flaw, PackExaminer, Verifier
+from .verify import Depth, Flaw, PackExaminer, Proven, Verifier
 from .write import Write
 
 
@@ -46,8 +46,18 @@ class ManifestInfo:
 class Repository:
     """Stored disks in a blob store. One object serves one thread at a time; several processes may share a store."""
 
-    def __init__(self, blobs: BlobStore, sealer: Sealer, *, clock: Clock, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        sealer: Sealer,
+        *,
+        clock: Clock,
+        cache: Path | None = None,
+        proven: Proven | None = None,
+    ) -> None:
+        """Open a repository; those that share ``proven`` do not read a pack twice that one of them just verified."""
         self._parts = Parts(blobs, sealer, clock, cache)
+        self._proven = proven or Proven(clock)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -131,7 +141,7 @@ class Repository:
             return [Flaw(error.message)]
         self._parts.index.refresh()
         examiner = PackExaminer(self._parts.blobs, self._parts.codec, self._parts.index)
-        verifier = Verifier(found, self._parts.fetcher, self._parts.index, examiner)
+        verifier = Verifier(found, self._parts.fetcher, self._parts.index, examiner, self._proven)
         return verifier.run(depth, sample=sample, seed=seed, threads=threads, check=check, progress=progress)
 
     def manifests(self) -> Iterator[ManifestInfo]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from csbsctl.blobs import BlobNotFound, BlobStore
+from csbsctl.clock import Clock
 from csbsctl.errors import Damaged
 
 from .codec import Codec
@@ -22,6 +23,8 @@ from .pack import TRAILER, Segment, Table, open_pack, read_table, table_length
 from .work import Shared
 
 _PASSES = 3
+_STAYS_PROVEN = 600.0
+"""Seconds for which a pack that was read whole and found sound is not read again for the next stored disk."""
 Depth = Literal["quick", "sample", "full"]
 
 
@@ -40,6 +43,25 @@ class Examined:
     messages: tuple[str, ...] = ()
     lost: frozenset[ChunkName] = frozenset()
     missing: bool = False
+
+
+class Proven:
+    """Packs that were read whole and found sound a moment ago: increments share most of them. Safe from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards _since
+        self._since: dict[PackId, float] = {}
+
+    def __contains__(self, pack: PackId) -> bool:
+        with self._lock:
+            since = self._since.get(pack)
+        return since is not None and self._clock.monotonic() - since < _STAYS_PROVEN
+
+    def add(self, pack: PackId) -> None:
+        """Note that a pack was found sound."""
+        with self._lock:
+            self._since[pack] = self._clock.monotonic()
 
 
 class PackExaminer:
@@ -126,7 +148,15 @@ class PackExaminer:
 class Verifier:
     """Verifies one manifest."""
 
-    def __init__(self, manifest: Manifest, fetcher: Fetcher, index: Index, examiner: PackExaminer) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        fetcher: Fetcher,
+        index: Index,
+        examiner: PackExaminer,
+        proven: Proven,
+    ) -> None:
+        self._proven = proven
         self._manifest = manifest
         self._fetcher = fetcher
         self._index = index
@@ -145,9 +175,13 @@ class Verifier:
             if depth == "sample" and chosen:
                 count = max(1, round(len(chosen) * sample))
                 chosen = random.Random(seed).sample(chosen, count)  # noqa: S311 - which packs, not a secret
-            examine = self._examiner.glance if depth == "quick" else self._examiner.examine
+            examine = self._examiner.glance if depth == "quick" else self._prove
             self._examine(
-                [pack for pack in chosen if pack not in self._examined], examine, threads, check, progress
+                [pack for pack in chosen if pack not in self._examined and pack not in self._proven],
+                examine,
+                threads,
+                check,
+                progress,
             )
             if not self._moved():
                 break
@@ -159,6 +193,12 @@ class Verifier:
                     Flaw("; ".join(examined.messages), self._ranges(self._really(examined.lost)))
                 )
         return self._flaws
+
+    def _prove(self, pack: PackId) -> Examined:
+        examined = self._examiner.examine(pack)
+        if not examined.messages:
+            self._proven.add(pack)
+        return examined
 
     def _resolve(self) -> tuple[set[PackId], set[ChunkName]]:
         """Return the packs that hold the disk, and the names that no index knows."""
