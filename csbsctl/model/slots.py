@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from csbsctl.model.base import Record
 
 _KEPT = 50
 """How many missed and skipped slots are remembered each."""
+
+
+AHEAD = timedelta(minutes=5)
+"""Instants further in the future than this come from a clock that was wrong, then or now."""
 
 
 class SlotLog(Record):
@@ -16,6 +21,18 @@ class SlotLog(Record):
     last: datetime | None = None
     missed: tuple[datetime, ...] = ()
     skipped: tuple[datetime, ...] = ()
+
+    def as_of(self, now: datetime, served: Iterable[datetime] = ()) -> SlotLog:
+        """Return the log without what a clock that ran ahead wrote into it: else nothing were due until then.
+
+        ``served`` are slots that are known to have given backups; they tell how far the log came before.
+        """
+        if self.last is None or self.last - now <= AHEAD:
+            return self
+        missed = tuple(slot for slot in self.missed if slot <= now)
+        skipped = tuple(slot for slot in self.skipped if slot <= now)
+        past = (*missed, *skipped, *(slot for slot in served if slot <= now))
+        return SlotLog(last=max(past, default=None), missed=missed, skipped=skipped)
 
     def taken(self, slot: datetime) -> SlotLog:
         """Return the log after a slot was used, whether or not the backup was good."""

@@ -58,10 +58,12 @@ class Agenda:
         return under_present_names(backups, self.state.former)
 
     def log(self, site: Site, bound: Bound) -> SlotLog:
-        """Return what became of a bound server's slots, also while its policy had another name."""
+        """Return what became of a bound server's slots until now, also while its policy had another name."""
         slots = site.vault.catalogue.slots(bound.server.provider, bound.server.id)
         logs = [slots[name] for name in self.names(bound.policy) if name in slots]
-        return max(logs, key=lambda log: log.last.timestamp() if log.last else 0, default=SlotLog())
+        newest = max(logs, key=lambda log: log.last.timestamp() if log.last else 0, default=SlotLog())
+        served = (b.slot for b in self.backups(site, bound.server) if b.slot and b.policy == bound.policy)
+        return newest.as_of(site.clock.now(), served)
 
 
 def read_agenda(site: Site) -> Agenda:
@@ -117,6 +119,7 @@ def note_missed(site: Site, bound: Bound, missed: tuple[datetime, ...]) -> int:
     new: list[datetime] = []
 
     def change(log: SlotLog) -> SlotLog:
+        log = log.as_of(site.clock.now())
         new[:] = [slot for slot in missed if log.last is None or slot > log.last]
         return log.with_missed(missed)
 

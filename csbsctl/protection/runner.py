@@ -194,6 +194,7 @@ class Runner:
         new: list[bool] = []
 
         def change(log: SlotLog) -> SlotLog:
+            log = log.as_of(self._site.clock.now())
             new[:] = [log.last is None or log.last < turn.slot]
             return log.with_skipped(turn.slot) if new[0] else log
 

@@ -291,3 +291,24 @@ def test_only_looks_at_some_classes_and_refuses_unknown_ones(world):
     assert classes(world, only=["config", "missed"]) == ["config"]
     with pytest.raises(UsageError, match="not a class of findings"):
         drift(world, only=["konfig"])
+
+
+def test_a_backup_dated_in_the_future_is_told_and_does_not_hide_a_missed_slot(world):
+    world.apply(SHOP)
+    world.clock.advance(timedelta(days=2))
+    far = world.clock.now().replace(hour=2) + timedelta(days=300)
+    for name in ("web-01", "web-02"):
+        world.keep(last_night(world, name))
+    ahead = world.backup("web-01", far)
+    world.keep(ahead)
+    world.vault.catalogue.update(
+        "default", "id-web-01", lambda old: old, slots=("gold", lambda log: log.taken(far))
+    )
+    (finding,) = drift(world).findings
+    assert (finding.finding_class.value, finding.address) == ("backup", f"backup.{ahead.name}@web-01")
+    assert "is dated in the future" in finding.message
+    world.clock.advance(timedelta(days=1))
+    assert sorted(f.address for f in drift(world).findings if f.finding_class.value == "missed") == [
+        "server.web-01",
+        "server.web-02",
+    ]

@@ -238,6 +238,20 @@ def test_later_backups_are_incremental_and_full_every_bounds_them(world: World):
     assert kinds == [Kind.FULL, Kind.INCREMENTAL, Kind.INCREMENTAL] * 2 + [Kind.FULL]
 
 
+def test_a_pass_under_a_clock_that_ran_ahead_does_not_end_the_schedule_when_it_is_right_again(world: World):
+    server = world.server("web-01")
+    world.declare(NIGHTLY)
+    for number in range(2):
+        world.run(world.night(number))
+    assert world.run(world.night(400)).succeeded == 1
+    assert world.run(world.night(2)).to_json()["succeeded"] == 1
+    summary = world.run(world.night(3, hour=7))
+    assert (summary.succeeded, summary.missed) == (0, 1)
+    assert world.run(world.night(4)).succeeded == 1
+    slots = [b.slot for b in world.backups(server)]
+    assert slots[-4:] == [world.night(1), world.night(2), world.night(4), world.night(400)]
+
+
 class WrongClock(VirtualClock):
     """A clock that is wrong and does not know it."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from csbsctl.clock import format_instant
 from csbsctl.engine.drift.evidence import Scene, finding
 from csbsctl.engine.situation import ServerKey
 from csbsctl.model.backup import Backup, BackupState, Trigger, Verification
 from csbsctl.model.plan import Finding, FindingClass
+from csbsctl.model.slots import AHEAD
 from csbsctl.provider import MarkedKind
 
 
@@ -32,6 +34,7 @@ def backup_findings(scene: Scene) -> Iterator[Finding]:
                 )
             elif key[0] in stored and backup.state is BackupState.AVAILABLE:
                 yield from _missing(backup, stored[key[0]])
+        yield from _ahead(scene, backups)
         yield from _frozen(scene, key, backups)
 
 
@@ -79,6 +82,20 @@ def _missing(backup: Backup, stored: set[str]) -> Iterator[Finding]:
             f"backup {backup.name} ({backup.id}) of {backup.server.name} is missing in the cloud: disk {gone[0].name}",
             hint="it cannot be restored; csbsctl backup delete takes it off the list",
         )
+
+
+def _ahead(scene: Scene, backups: Sequence[Backup]) -> Iterator[Finding]:
+    """Yield what is dated in the future: a clock was wrong when it was taken, or is wrong now."""
+    for backup in backups:
+        if backup.instant - scene.situation.now > AHEAD:
+            yield finding(
+                FindingClass.BACKUP,
+                "warning",
+                f"backup.{backup.name}@{backup.server.name}",
+                f"backup {backup.name} ({backup.id}) of {backup.server.name} is dated in the future, "
+                f"{format_instant(backup.instant)}: a clock was wrong when it was taken, or is now",
+                hint=f"nothing expires it until then; csbsctl backup delete {backup.id}",
+            )
 
 
 def _frozen(scene: Scene, key: ServerKey, backups: Sequence[Backup]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from csbsctl.engine.reach import Bond
 from csbsctl.engine.situation import ServerKey
 from csbsctl.model.backup import Backup
 from csbsctl.model.plan import Finding, FindingClass
+from csbsctl.model.slots import AHEAD
 from csbsctl.rules.schedule import Timetable, delay
 
 
@@ -24,7 +25,7 @@ def missed_findings(scene: Scene) -> Iterator[Finding]:
         if slot is None or since is None or slot <= since:
             continue
         backups = scene.backups.get(key, ())
-        if _served(backups, bond.policy, slot) or _passed_over(scene, key, bond.policy, slot):
+        if _served(scene, backups, bond.policy, slot) or _passed_over(scene, key, bond.policy, slot):
             continue
         yield finding(
             FindingClass.MISSED,
@@ -60,10 +61,11 @@ class _NewestSlots:
         return self._known[bond.policy, lag]
 
 
-def _served(backups: Sequence[Backup], policy: str, slot: datetime) -> bool:
+def _served(scene: Scene, backups: Sequence[Backup], policy: str, slot: datetime) -> bool:
     """Tell whether a slot gave a backup, or fell while another was being made (it is then skipped, not missed)."""
+    latest = scene.situation.now + AHEAD
     return any(
-        (b.policy == policy and b.slot is not None and b.slot >= slot)
+        (b.policy == policy and b.slot is not None and slot <= b.slot <= latest)
         or (b.started_at <= slot and (b.finished_at is None or b.finished_at > slot))
         for b in backups
     )
@@ -72,6 +74,6 @@ def _served(backups: Sequence[Backup], policy: str, slot: datetime) -> bool:
 def _passed_over(scene: Scene, key: ServerKey, policy: str, slot: datetime) -> bool:
     """Tell whether a runner dealt with the slot in some other way than finding it too late."""
     log = scene.situation.catalogue.slots(*key).get(policy)
-    if log is None or log.last is None or log.last < slot:
+    if log is None or (log := log.as_of(scene.situation.now)).last is None or log.last < slot:
         return False
     return slot not in log.missed

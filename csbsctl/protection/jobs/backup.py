@@ -276,7 +276,7 @@ def _commit(work: Work, backup: Backup) -> None:
         slot = backup.slot
 
         def note(log: SlotLog) -> SlotLog:
-            return log.taken(slot)
+            return log.as_of(work.site.clock.now()).taken(slot)
 
     work.lease.check()
     work.site.vault.catalogue.update(
