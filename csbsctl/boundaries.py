@@ -7,14 +7,18 @@ is how crash safety is tested. ``csbsctl sim steps`` lists what is declared.
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import re
 import signal
 import threading
+from importlib.metadata import entry_points
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _declared: dict[str, str] = {}
 _boundaries: dict[str, list[Boundary]] = {}
+_armed: dict[str, int] = {}
 _lock = threading.Lock()
 
 
@@ -43,13 +47,29 @@ def declared() -> dict[str, str]:
     return dict(sorted(_declared.items()))
 
 
+def declared_anywhere() -> dict[str, str]:
+    """Return every boundary of the core and of all installed providers, whether or not this process needs them."""
+    roots = {"csbsctl"} | {
+        entry.module.partition(".")[0] for entry in entry_points(group="csbsctl.providers")
+    }
+    for root in sorted(roots):
+        package = importlib.import_module(root)
+        for module in pkgutil.walk_packages(package.__path__, root + "."):
+            if not module.name.endswith(".__main__"):
+                importlib.import_module(module.name)
+    return declared()
+
+
 def arm(name: str, passage: int = 1) -> None:
     """Make this process kill itself at a passage of a boundary, as ``CSBSCTL_FAULT`` does: for processes that were forked."""
-    for boundary in _boundaries[name]:
+    _armed[name] = passage  # for modules that are imported later
+    for boundary in _boundaries.get(name, ()):
         boundary._kill_in = passage  # noqa: SLF001 - its own module
 
 
 def _kill_countdown(name: str) -> int:
+    if name in _armed:
+        return _armed[name]
     kind, _, rest = os.environ.get("CSBSCTL_FAULT", "").partition(":")
     step, _, count = rest.partition(":")
     if kind != "kill" or step != name:

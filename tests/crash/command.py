@@ -1,32 +1,18 @@
 """A process that has all of csbsctl imported and forks one command after the other: cheap enough for hundreds.
 
 Reads requests from its stdin and answers on its stdout, a line of JSON each: ``start`` gives a process id, ``wait``
-how that process ended. A command is what the command line makes of its words, killed at a boundary if so told.
+how that process ended (``poll``: null while it runs). A command is what the command line makes of its words, killed at a boundary if so told.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import pkgutil
 import sys
 from typing import Any
 
-import csbsctl
-import csbsctl_local
-from csbsctl.boundaries import arm
+from csbsctl.boundaries import arm, declared_anywhere
 from csbsctl.cli.main import main
-
-_NOT_OURS = ("csbsctl.cli.__main__", "csbsctl.service")
-
-
-def import_everything() -> None:
-    """Import every module of the core and the local provider, so that every boundary is declared."""
-    for package in (csbsctl, csbsctl_local):
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if not module.name.startswith(_NOT_OURS):
-                importlib.import_module(module.name)
 
 
 def serve() -> None:
@@ -37,6 +23,9 @@ def serve() -> None:
         answer: Any
         if "wait" in request:
             answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        elif "poll" in request:
+            gone, status = os.waitpid(request["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if gone else None
         else:
             answer = os.fork()
             if not answer:
@@ -63,5 +52,5 @@ def _become(words: list[str], output: str, fault: str | None, passage: int) -> N
 
 
 if __name__ == "__main__":
-    import_everything()
+    declared_anywhere()  # imports all there is
     serve()

@@ -59,6 +59,11 @@ class Starter:
         """Return how a command ended: its exit code, or the negative of the signal that ended it."""
         return int(self._ask({"wait": process}))
 
+    def poll(self, process: int) -> int | None:
+        """Return how a command ended, None while it runs."""
+        answer: int | None = self._ask({"poll": process})
+        return answer
+
     def close(self) -> None:
         with self._process as process:
             process.communicate()

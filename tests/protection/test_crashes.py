@@ -13,7 +13,8 @@ import pytest
 import csbsctl.protection.byhand
 import csbsctl.protection.restore
 import csbsctl.protection.runner  # noqa: F401 - declares its boundaries
-import csbsctl_local.provider  # noqa: F401 - declares its boundaries
+import csbsctl_local.provider
+import csbsctl_local.repository  # noqa: F401 - declares its boundaries
 from csbsctl.boundaries import declared
 from csbsctl.clock import VirtualClock, format_instant, parse_instant
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csbsctl.boundaries import declared
+from csbsctl.boundaries import declared_anywhere
 from csbsctl.errors import ResourceNotFound, UsageError
 from csbsctl_local.commands.session import JsonFlag, ProviderName, local
 
@@ -90,14 +90,13 @@ def steps(context: typer.Context, as_json: JsonFlag = False) -> None:
 
     Example: `CSBSCTL_FAULT=kill:cloud.snapshot.taken csbsctl run`
     """
-    import csbsctl_local.provider  # noqa: F401 - declares the boundaries of cloud and repository
-
     session = context.obj
     if as_json:
         session.as_json = True
-    for name, meaning in declared().items():
+    found = declared_anywhere()
+    for name, meaning in found.items():
         session.say(f"{name:<32} {meaning}")
-    session.result([{"name": name, "meaning": meaning} for name, meaning in declared().items()])
+    session.result([{"name": name, "meaning": meaning} for name, meaning in found.items()])
 
 
 def _existing(opened: LocalProvider, server: str | None) -> str | None:
