@@ -58,7 +58,7 @@ class SnapshotSet:
 
     def settle(self, step: Step, made: list[Json], *, deadline: timedelta) -> None:
         """Wait until all snapshots of a set are available."""
-        wanted = {item["id"] for item in made}
+        wanted = frozenset(item["id"] for item in made)
 
         def done(seen: Json) -> bool:
             states: dict[str, str] = seen["states"]
@@ -67,7 +67,7 @@ class SnapshotSet:
             return all(states[name] == "available" for name in wanted)
 
         poll(
-            functools.partial(self._states, sorted(wanted)),
+            functools.partial(self._states, step.marker, wanted),
             done,
             clock=self._cloud.clock,
             deadline=deadline,
@@ -120,10 +120,10 @@ class SnapshotSet:
         made: Json = self._cloud.cinder.post(what, "/snapshots", {"snapshot": body})["snapshot"]
         return made
 
-    def _states(self, wanted: list[str]) -> Json:
-        jobs = [functools.partial(self._state, snapshot_id) for snapshot_id in wanted]
-        states = dict(zip(wanted, self._cloud.side_by_side(*jobs), strict=True))
-        slow = [state for state in states.values() if state != "available"]
+    def _states(self, marker: Marker, wanted: frozenset[str]) -> Json:
+        """Return the states of a set with one call, whatever its size: servers are paused meanwhile."""
+        states = {item["id"]: item["status"] for item in self.find(marker) if item["id"] in wanted}
+        slow = [states.get(name, "gone") for name in wanted if states.get(name) != "available"]
         return {"states": states, "status": slow[0] if slow else "available"}
 
     def _state(self, snapshot_id: str) -> str:
@@ -165,7 +165,6 @@ class SnapshotSet:
             clock=self._cloud.clock,
             deadline=self._cloud.settings.deadlines.snapshot,
             what=f"delete snapshot {snapshot_id}",
-            every=_QUICK,
             check=step.check,
         )
 

@@ -28,6 +28,7 @@ class Server(BaseApplication):
             "timeout": 300,
             "graceful_timeout": 3,
             "control_socket_disable": True,
+            "limit_request_line": 0,  # Nova asks Neutron for the ports of a thousand servers in one line
         }
         for name, value in settings.items():
             if name in self.cfg.settings:
