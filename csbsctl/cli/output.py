@@ -12,9 +12,9 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
-from csbsctl.errors import NotConfirmed
+from csbsctl.errors import CsbsError, NotConfirmed
 
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z")
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
@@ -40,26 +40,25 @@ class Output:
 
     def say(self, text: str = "") -> None:
         """Print a line for people."""
-        print(text, file=self.stream, flush=True)
+        _print(text, self.stream)
 
     def note(self, text: str) -> None:
         """Print a line for people that is beside the point of the command: always on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        _print(text, sys.stderr)
 
     def result(self, document: Any) -> None:
         """Print the command's JSON document when ``--json`` was given."""
         if self.as_json:
-            print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+            _print(json.dumps(document, indent=2, default=str, ensure_ascii=False), sys.stdout)
 
     def event(self, document: Mapping[str, Any]) -> None:
         """Print one line of JSON lines when ``--json`` was given."""
         if self.as_json:
-            print(json.dumps(document, default=str, ensure_ascii=False), flush=True)
+            _print(json.dumps(document, default=str, ensure_ascii=False), sys.stdout)
 
     def raw(self, text: str) -> None:
         """Print a finished document (a rendered plan, a schema) on stdout."""
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
+        _print(text.removesuffix("\n"), sys.stdout)
 
     def paint(self, text: str, style: str) -> str:
         """Return the text in a colour or weight, where colour is on."""
@@ -92,6 +91,20 @@ class Output:
         print(f"\n{question}\n  Only {expect!r} will be accepted: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != expect:
             raise NotConfirmed("not confirmed; nothing was changed")
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Print at once.
+
+    Raises:
+        CsbsError: what the output goes to is full. A reader that went away is a BrokenPipeError, and the caller's.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CsbsError(f"cannot write the output: {error.strerror}", code="output") from error
 
 
 def minute(text: str | None) -> str | None:
