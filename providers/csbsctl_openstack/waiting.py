@@ -76,7 +76,7 @@ class Hub:
         many: Callable[[], Iterable[Json]],
         clock: Clock,
         *,
-        fastest: float = 0.5,
+        fastest: float = 1.0,
     ) -> None:
         self._one = one
         self._many = many
