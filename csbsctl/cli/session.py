@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import getpass
 import os
 import socket
@@ -97,12 +98,14 @@ class Session:
         """Return the evaluated configuration of the working directory. Raises ConfigError."""
         from csbsctl.config import load
 
-        return load(
+        loaded = load(
             self.directory,
             variables=self.options.var,
             var_files=[self.directory / path for path in self.options.var_file],
             environ=os.environ,
         )
+        gc.freeze()  # it stays for as long as the command runs: the collector need not walk it again and again
+        return loaded
 
     @property
     def configured(self) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, to_json
 
 from csbsctl.config.checks import cross_check
 from csbsctl.config.configuration import Configuration, ProviderSettings
@@ -113,8 +113,11 @@ def _without_extensions(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _digest(document: Document, canonical: dict[str, Any]) -> str:
     rest = document.model_dump(mode="json", include={"stack", "vault", "providers", "moved"})
-    text = json.dumps([rest, canonical], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    sections = {
+        name: dict(sorted(section.items())) if isinstance(section, dict) else section
+        for name, section in canonical.items()
+    }
+    return hashlib.sha256(to_json([rest, sections])).hexdigest()
 
 
 def _declared_variables(gathered: Gathered) -> dict[str, Variable]:

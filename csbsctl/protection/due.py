@@ -5,7 +5,7 @@ Decides and changes nothing but the slot logs, where slots that passed unused ar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,6 +34,8 @@ class Agenda:
     at: datetime | None
     state: StackState
     declared: Declared
+    inventory: Mapping[str, Sequence[Server]]
+    """The servers of every cloud that a binding names."""
     assignment: Assignment
     away: dict[str, CsbsError]
 
@@ -47,6 +49,12 @@ class Agenda:
             policy = self.policy(bound.policy)
             if policy is not None and (only is None or bound.policy in only):
                 yield bound, policy
+
+    def servers(self, site: Site) -> Iterator[tuple[str, Sequence[Server]]]:
+        """Yield every configured cloud that answers with its servers; those not asked yet are asked now."""
+        for name, provider in site.providers.items():
+            if name not in self.away:
+                yield name, self.inventory[name] if name in self.inventory else list(provider.servers())
 
     def names(self, policy: str) -> tuple[str, ...]:
         """Return all names of a policy: the present one and those it had before."""
@@ -82,7 +90,7 @@ def read_agenda(site: Site) -> Agenda:
             away[name] = error
     reachable = {n: b for n, b in declared.bindings.items() if b.provider not in away}
     assignment = assign(reachable, inventory, members=state.members)
-    return Agenda(site.stack, document.generation, document.at, state, declared, assignment, away)
+    return Agenda(site.stack, document.generation, document.at, state, declared, inventory, assignment, away)
 
 
 def due_for(

@@ -67,20 +67,21 @@ def server_views(site: Site) -> list[dict[str, Any]]:
     """Return every server of every cloud: what it is, whether and by what it is protected, and why it cannot be."""
     agenda = read_agenda(site)
     newest = _newest_good(site)
-    views: list[dict[str, Any]] = []
-    for name, provider in site.providers.items():
-        if name in agenda.away:
-            raise agenda.away[name]
-        views.extend(
-            server_view(server, agenda.assignment.bound.get(server.id), newest.get((name, server.id)))
-            for server in provider.servers()
-        )
-    return views
+    for error in agenda.away.values():
+        raise error
+    return [
+        server_view(server, agenda.assignment.bound.get(server.id), newest.get((name, server.id)))
+        for name, servers in agenda.servers(site)
+        for server in servers
+    ]
 
 
 def policy_views(site: Site) -> list[dict[str, Any]]:
     """Return the policies in force: when they run next, when they last ran, and how many servers they reach."""
-    agenda = read_agenda(site)
+    return _policies(site, read_agenda(site))
+
+
+def _policies(site: Site, agenda: Agenda) -> list[dict[str, Any]]:
     now = site.clock.now()
     members: dict[str, list[Bound]] = {}
     for bound, _ in agenda.bound():
@@ -104,13 +105,11 @@ def policy_views(site: Site) -> list[dict[str, Any]]:
 def status_view(site: Site, findings: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Return protection at a glance; ``findings`` are those of the caller, who can tell drift."""
     agenda = read_agenda(site)
-    total = sum(
-        1 for name in site.providers if name not in agenda.away for _ in site.provider(name).servers()
-    )
+    total = sum(len(servers) for _, servers in agenda.servers(site))
     jobs = site.vault.jobs.list()
     return {
         "servers": {"total": total, "protected": len(agenda.assignment.bound)},
-        "policies": policy_views(site),
+        "policies": _policies(site, agenda),
         "jobs": {
             "running": sum(job.state is JobState.RUNNING for job in jobs),
             "failed": sum(job.state is JobState.FAILED for job in jobs),
