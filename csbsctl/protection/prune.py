@@ -6,8 +6,10 @@ though no apply announced it. What stays and goes is judged in ``csbsctl.rules``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from csbsctl.clock import format_instant
 from csbsctl.errors import CsbsError
@@ -74,7 +76,7 @@ def sentence(site: Site, agenda: Agenda, bound: Bound, policy: Policy) -> Senten
     held = None
     if condemned and takes_more_than_half(backups, fates):
         lost = [by_id[i] for i in (*delete, *hide) if by_id[i].good]
-        held = _unannounced(site, agenda, bound.policy, lost, sum(b.good for b in backups))
+        held = _unannounced(site, agenda, bound, lost, sum(b.good for b in backups))
     return Sentence(condemned, held)
 
 
@@ -96,13 +98,13 @@ def distrusted_clock(site: Site, provider: str) -> str | None:
     return None
 
 
-def _unannounced(site: Site, agenda: Agenda, policy: str, lost: list[Backup], good: int) -> str | None:
+def _unannounced(site: Site, agenda: Agenda, bound: Bound, lost: list[Backup], good: int) -> str | None:
     """Return why a prune of more than half must wait, None when the apply of these rules announced it.
 
     An apply tells the fate of every backup there is at that moment, so those older than the commit that brought the
-    rules are announced.
+    rules, or brought the server under them, are announced.
     """
-    since = _ruled_since(site, agenda.stack, policy)
+    since = _announced_until(site, agenda, bound)
     new = [backup for backup in lost if since is None or backup.started_at > since]
     if len(new) * 2 <= good:
         return None
@@ -112,20 +114,41 @@ def _unannounced(site: Site, agenda: Agenda, policy: str, lost: list[Backup], go
     )
 
 
+def _announced_until(site: Site, agenda: Agenda, bound: Bound) -> datetime | None:
+    """Return when an apply last brought these rules to the server; None where none did, or history is cut off."""
+    state = agenda.state
+    if _policy(state.live, bound.policy) != _policy(state.applied, bound.policy):
+        return None  # somebody edited it live
+    addresses = (f"binding.{bound.binding}", f"binding.{bound.binding}/{bound.server.id}")
+    moments = [_ruled_since(site, agenda.stack, bound.policy), *(state.since.get(key) for key in addresses)]
+    return max((moment for moment in moments if moment), default=None)
+
+
 def _ruled_since(site: Site, stack: str, policy: str) -> datetime | None:
-    """Return when an apply last changed what the policy keeps or whether it is on; None where history is cut off."""
+    """Return when an apply last changed the policy or let go of last good backups; None where history is cut off.
+
+    These are the changes of which a plan tells the fate of every backup.
+    """
     since = None
-    current: object = None
+    rules, keep = None, 0
     for document in site.vault.control.history():
         state = document.stacks.get(stack)
-        declared = (state.applied.get("policies") or {}).get(policy) if state else None
-        rules = (declared.get("retention"), declared.get("enabled")) if declared else None
-        if current is None:
-            current = rules
-        if rules != current:
+        then = _policy(state.applied, policy) if state else None
+        kept = _keep_last_good(state.applied) if state else 0
+        if since is None:
+            rules, keep = then, kept
+        elif then != rules or kept > keep:
             return since
         since = document.at
     return since
+
+
+def _policy(form: Mapping[str, Any], policy: str) -> object:
+    return (form.get("policies") or {}).get(policy)
+
+
+def _keep_last_good(form: Mapping[str, Any]) -> int:
+    return int((form.get("guardrails") or {}).get("keep_last_good", 1))
 
 
 def _report_held(site: Site, bound: Bound, reason: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from csbsctl.model.backup import Backup
+from csbsctl.model.backup import Backup, BackupState
 from csbsctl.model.plan import ChangeClass
 from csbsctl.model.policy import Retention
 from csbsctl.rules.forecast import DAYS
@@ -151,14 +151,19 @@ def _calculated_history(retention: Retention, outlook: Outlook) -> timedelta:
 
 
 def _endings(server_id: str, backups: Sequence[Backup], before: Outlook, after: Outlook) -> list[Ending]:
-    """Return the good backups that end earlier, by about a run of the old schedule or more."""
+    """Return the backups that end earlier, damaged ones too, by about a run of the old schedule or more."""
     ends_before, ends_after = before.existing_ends(backups), after.existing_ends(backups)
+    good = {backup.id for backup in backups if backup.good}
+    overdue = {backup_id for backup_id, end in ends_before.items() if end <= before.now}
+    if len(overdue & good) * 2 > len(good):
+        # No prune has taken so many at once unannounced; a change of the rules announces them, and lets them go.
+        ends_before |= dict.fromkeys(overdue, FOREVER)
     # Moving a run from 02:00 to 01:00 also moves every end by an hour; nobody loses a recovery point by it.
     noticeable = 0.9 * _mean_gap(before)
     found = []
     for backup in backups:
-        if not backup.good:
-            continue
+        if backup.id not in ends_after or backup.state is BackupState.ERROR:
+            continue  # hidden already, or nothing anybody could restore
         was, will_be = ends_before[backup.id], ends_after[backup.id]
         if will_be > after.end or will_be >= was:
             continue

@@ -204,6 +204,48 @@ def test_a_prune_of_more_than_half_waits_unless_an_apply_announced_it(world: Wor
     assert len(world.backups(server)) == 3
 
 
+def test_an_apply_that_binds_a_server_again_announces_what_its_policy_lets_go(world: World):
+    server = world.server("web-01")
+    gold = {"gold": {**NIGHTLY["policies"]["gold"], "retention": {"days": 5}}}
+    world.declare({**NIGHTLY, "policies": gold})
+    for number in range(5):
+        world.run(world.night(number))
+    world.declare({"policies": gold})
+    world.clock.move_to(world.night(19, hour=12))
+    world.declare({"policies": gold, "bindings": {"again": {"policy": "gold", "servers": ["web-01"]}}})
+    assert world.run(world.night(20)).deleted == 5
+    assert [b.slot for b in world.backups(server)] == [world.night(20)]
+
+
+def test_an_apply_that_keeps_fewer_last_good_ones_announces_what_goes(world: World):
+    world.server("web-01")
+    fleeting = {**NIGHTLY, "policies": {"gold": {**NIGHTLY["policies"]["gold"], "retention": {"days": 1}}}}
+    world.declare({**fleeting, "guardrails": {"keep_last_good": 5}})
+    for number in range(5):
+        world.run(world.night(number))
+    world.declare({**fleeting, "guardrails": {"keep_last_good": 1}})
+    assert world.run(world.night(5)).deleted == 5
+
+
+def test_a_live_edit_announces_nothing(world: World):
+    from csbsctl.engine.edits import Editor
+
+    server = world.server("web-01")
+    world.declare(
+        {**NIGHTLY, "policies": {"gold": {**NIGHTLY["policies"]["gold"], "retention": {"count": 9}}}}
+    )
+    for number in range(5):
+        world.run(world.night(number))
+    world.declare(
+        {**NIGHTLY, "policies": {"gold": {**NIGHTLY["policies"]["gold"], "retention": {"count": 8}}}}
+    )
+    editor = Editor(world.vault.control, world.clock, "ops", "console")
+    editor.set("default", "policy.gold", ["retention"], {"count": 1})
+    assert world.run(world.night(5)).deleted == 0
+    assert len(world.events("prune.held")) == 1
+    assert len(world.backups(server)) == 6
+
+
 def test_the_last_good_backup_survives_an_age_rule_that_lets_all_go(world: World):
     server = world.server("web-01")
     policy = {**NIGHTLY["policies"]["gold"], "retention": {"days": 1}}

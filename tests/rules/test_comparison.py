@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from csbsctl.model.backup import BackupState, Verification
 from csbsctl.model.plan import ChangeClass
 from csbsctl.model.policy import Policy, Retention, Schedule
 from csbsctl.rules.comparison import compare
@@ -67,6 +68,28 @@ class TestDestroysData:
 
     def test_binding_a_server_again_prunes_what_was_frozen(self, verdict):
         assert verdict(NOTHING, scenario(days=10), count=60).change_class is DESTROYS
+
+    def test_what_only_the_brake_of_pruning_keeps_goes_when_any_change_releases_it(self, verdict):
+        found = verdict(scenario(monthly=1), scenario(monthly=1, daily=3))
+        assert found.change_class is DESTROYS
+        assert [e.backup.id for e in found.endings if e.after == NOW] == [f"b{n}" for n in range(3, 30)]
+
+    def test_backups_that_failed_verification_are_told_as_well_and_failed_ones_are_not(self, make_backup):
+        backups = [
+            make_backup(NOW - timedelta(hours=24 * n + 11), f"b{n}", **more)
+            for n, more in enumerate(
+                (
+                    {},
+                    {},
+                    {},
+                    {"verification": Verification.FAILED},
+                    {"state": BackupState.ERROR},
+                    {"verification": Verification.FAILED, "expired": True},
+                )
+            )
+        ]
+        found = compare(scenario(count=9), scenario(count=2), {"s": backups}, now=NOW)
+        assert [e.backup.id for e in found.endings if e.after == NOW] == ["b2", "b3"]
 
     def test_ending_permanence_gives_every_backup_an_end(self, verdict):
         found = verdict(scenario(permanent=True), scenario(count=60))
@@ -160,7 +183,7 @@ class TestNeutral:
             (scenario(count=30), scenario(("14:00",), count=30)),
             (scenario(count=30), scenario(count=30, timezone="UTC")),
             (scenario(days=90, count=30), scenario(days=90, count=20)),
-            (scenario(on=("sun",), count=8), scenario(on=("sat",), count=8)),
+            (scenario(on=("sun",), count=30), scenario(on=("sat",), count=30)),
             (NOTHING, NOTHING),
         ],
     )
