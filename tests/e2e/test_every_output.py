@@ -135,3 +135,27 @@ def test_a_failed_server_is_told_with_its_error(open_shop):
         conforms(line, "run-event")
     conforms(open_shop.backups("--all"), "backup-list")
     conforms(csbsctl("job", "list", "--state", "failed", "--json").json, "job-list")
+
+
+def test_every_other_command_prints_one_document_and_nothing_else(open_shop):
+    csbsctl = open_shop.csbsctl
+    csbsctl("plan", "-o", "saved.plan")
+    for words in (
+        ("validate",),
+        ("fmt", "--check"),
+        ("schema",),
+        ("show",),
+        ("show", "policy.gold"),
+        ("show", "saved.plan"),
+        ("policy", "show", "gold"),
+        ("graph",),
+        ("export", "systemd"),
+        ("backup", "rebuild"),
+        ("sim", "server", "list"),
+        ("sim", "steps"),
+        ("sim", "disk", "sha256", "web-01:0"),
+    ):
+        said = csbsctl(*words, "--json", expect=None)
+        assert said.code in (0, 1), words
+        assert said.json is not None, words
+        assert "error" not in said.json or words[0] == "fmt", said.out

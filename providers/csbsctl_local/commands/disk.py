@@ -57,7 +57,10 @@ def attach(
 def detach(
     context: typer.Context, disk: DiskArgument, provider: ProviderName = None, as_json: JsonFlag = False
 ) -> None:
-    """Detach a data disk. It stays in the cloud; those behind it move up one number."""
+    """Detach a data disk. It stays in the cloud; those behind it move up one number.
+
+    Example: `csbsctl sim disk detach db-01:1`
+    """
     with local(context, provider, as_json=as_json) as (session, opened):
         server, volume = opened.cloud.inventory.find_disk(disk)
         opened.cloud.machines.detach(server, volume)
@@ -73,7 +76,10 @@ def share(
     provider: ProviderName = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Attach a disk to a second server as well; servers with shared disks cannot be protected."""
+    """Attach a disk to a second server as well; servers with shared disks cannot be protected.
+
+    Example: `csbsctl sim disk share db-01:1 db-02`
+    """
     with local(context, provider, as_json=as_json) as (session, opened):
         server, volume = opened.cloud.inventory.find_disk(disk)
         target = opened.cloud.inventory.find(other)
@@ -90,7 +96,10 @@ def resize(
     provider: ProviderName = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Enlarge a disk; the new part reads as zeros."""
+    """Enlarge a disk; the new part reads as zeros.
+
+    Example: `csbsctl sim disk resize db-01:1 60G`
+    """
     with local(context, provider, as_json=as_json) as (session, opened):
         server, volume = opened.cloud.inventory.find_disk(disk)
         opened.cloud.machines.resize(volume, size(new_size))
@@ -129,7 +138,10 @@ def export(
     provider: ProviderName = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a disk's bytes to a raw image, sparse."""
+    """Write a disk's bytes to a raw image, sparse.
+
+    Example: `csbsctl sim disk export web-01:0 web-01.raw`
+    """
     from csbsctl_local.cloud.transfer import export_image
 
     with local(context, provider, as_json=as_json) as (session, opened):
@@ -144,7 +156,10 @@ def export(
 def sha256(
     context: typer.Context, disk: DiskArgument, provider: ProviderName = None, as_json: JsonFlag = False
 ) -> None:
-    """Print the SHA-256 of a disk's bytes, holes as zeros: what sha256sum says of its export."""
+    """Print the SHA-256 of a disk's bytes, holes as zeros: what sha256sum says of its export.
+
+    Example: `csbsctl sim disk sha256 web-01:0`
+    """
     from csbsctl_local.cloud.transfer import sha256 as digest_of
 
     with local(context, provider, as_json=as_json) as (session, opened):

@@ -93,6 +93,8 @@ def check(
     """Read the records of `sim workload` back: are they a prefix of what was written?
 
     Prints `prefix 1..M` and exits 0 if they are, as on every crash-consistent copy; else names the first hole, exit 1.
+
+    Example: `csbsctl sim check db-01`
     """
     from csbsctl_local.cloud.workload import check_at_rest
 
@@ -136,7 +138,10 @@ def attack(
 
 
 def fill(context: typer.Context, provider: ProviderName = None, as_json: JsonFlag = False) -> None:
-    """Finish instant restores: fetch everything that restored disks still miss, and wait for it."""
+    """Finish instant restores: fetch everything that restored disks still miss, and wait for it.
+
+    Example: `csbsctl sim fill`
+    """
     with local(context, provider, as_json=as_json) as (session, opened):
         pending = opened.cloud.filler.pending()
         opened.cloud.filler.run()

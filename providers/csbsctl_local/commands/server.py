@@ -69,7 +69,10 @@ def create(
 
 @app.command("list")
 def list_servers(context: typer.Context, provider: ProviderName = None, as_json: JsonFlag = False) -> None:
-    """List all servers and their disks."""
+    """List all servers and their disks.
+
+    Example: `csbsctl sim server list`
+    """
     with local(context, provider, as_json=as_json) as (session, opened):
         servers = list(opened.cloud.inventory.servers())
         if session.as_json:
@@ -87,7 +90,10 @@ def list_servers(context: typer.Context, provider: ProviderName = None, as_json:
 def delete(
     context: typer.Context, server: ServerArgument, provider: ProviderName = None, as_json: JsonFlag = False
 ) -> None:
-    """Delete a server and its disks at once, without asking: it is a simulation. Backups stay."""
+    """Delete a server and its disks at once, without asking: it is a simulation. Backups stay.
+
+    Example: `csbsctl sim server delete db-01`
+    """
     with local(context, provider, as_json=as_json) as (session, opened):
         found = opened.cloud.inventory.find(server)
         opened.cloud.machines.delete(found.id)
@@ -99,7 +105,10 @@ def delete(
 def start(
     context: typer.Context, server: ServerArgument, provider: ProviderName = None, as_json: JsonFlag = False
 ) -> None:
-    """Start a server."""
+    """Start a server.
+
+    Example: `csbsctl sim server start db-01`
+    """
     _switch(context, server, provider, ServerState.ACTIVE, as_json=as_json)
 
 
@@ -107,7 +116,10 @@ def start(
 def stop(
     context: typer.Context, server: ServerArgument, provider: ProviderName = None, as_json: JsonFlag = False
 ) -> None:
-    """Stop a server; its disks cannot be written until it is started again."""
+    """Stop a server; its disks cannot be written until it is started again.
+
+    Example: `csbsctl sim server stop db-01`
+    """
     _switch(context, server, provider, ServerState.STOPPED, as_json=as_json)
 
 
@@ -121,6 +133,8 @@ def load(
     """Create many servers at once, for tests of scale: all of them, or none when a line is wrong.
 
     A line: `{"name": "web-01", "disks": ["10G", 1048576], "metadata": {"tier": "web"}, "tags": ["prod"], "availability_zone": "az1"}`
+
+    Example: `csbsctl sim server load fleet.jsonl`
     """
     with local(context, provider, as_json=as_json) as (session, opened):
         ids = opened.cloud.machines.load(list(_wanted(file)))
