@@ -1,7 +1,7 @@
 """Everything in the cloud that carries csbsctl's marker, and how each kind of it is removed.
 
 A server that is still paused is listed as a snapshot, for it is one that was not finished: removing it resumes the
-server. Servers and volumes that are whole and in use are nobody's leftovers and are not listed.
+server. What is whole and in use is listed too, and says so in its details: whose leftover it is, the core knows.
 """
 
 from __future__ import annotations
@@ -156,19 +156,27 @@ def _backup(item: Json) -> Marked | None:
 
 def _volume(item: Json) -> Marked | None:
     found = marks.described(item.get("description"))
-    if found is None or item["attachments"]:
+    if found is None:
         return None
     marker, role = found
     when = instant(item["created_at"])
-    return Marked(MarkedKind.VOLUME, item["id"], marker, when, item["size"] * GIB, details={"role": role})
+    return Marked(
+        MarkedKind.VOLUME,
+        item["id"],
+        marker,
+        when,
+        item["size"] * GIB,
+        details={"role": role, "attached": bool(item["attachments"])},
+    )
 
 
 def _server(item: Json) -> Marked | None:
     metadata = item.get("metadata") or {}
     marker = marks.marker_of(metadata)
-    if marker is None or marks.BUILT in metadata:
+    if marker is None:
         return None
-    return Marked(MarkedKind.SERVER, item["id"], marker, instant(item["created"]))
+    details = {"built": marks.BUILT in metadata}
+    return Marked(MarkedKind.SERVER, item["id"], marker, instant(item["created"]), details=details)
 
 
 def _pause(item: Json) -> Marked | None:

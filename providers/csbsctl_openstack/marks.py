@@ -21,7 +21,7 @@ VALUE_LENGTH = 255
 PAUSED = f"{PREFIX}paused"
 """On a server, while it is paused for its snapshots: who paused it, for which job, since when."""
 BUILT = f"{PREFIX}built"
-"""On a server that csbsctl built, once it is whole: nothing will ever remove it as a leftover."""
+"""On a server that csbsctl built, once it is whole."""
 SEALED = f"{PREFIX}sealed"
 """On the first snapshot of a set, once all of it was taken at one instant."""
 _FIELDS = ("vault", "job", "server", "backup", "policy", "slot")

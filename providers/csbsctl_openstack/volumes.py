@@ -120,7 +120,14 @@ class Volumes:
         )
 
     def delete(self, step: Step, volume_id: str) -> None:
-        """Delete a volume and wait until it is gone; already gone is fine."""
+        """Delete a volume and wait until it is gone; already gone is fine.
+
+        Raises:
+            ResourceConflict: it is attached to a server.
+        """
+        with suppress(ResourceNotFound):
+            if self.get(volume_id)["status"] == "in-use":
+                raise ResourceConflict(f"volume {volume_id} is attached to a server")
         clock = self._cloud.clock
         end = clock.monotonic() + self._cloud.settings.deadlines.volume.total_seconds()
         while True:
