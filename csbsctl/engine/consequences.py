@@ -105,7 +105,7 @@ class Consequences:
         named = kind == "binding" and not any(
             "match" in (form or {}) for form in (change.before, change.after)
         )
-        spared = named and not self._coverage.loses(name)
+        spared = named and not self._coverage.loses(name) and not self._abandoned(change)
         for judgement in classify(change.address, change.before, change.after).judgements:
             if spared and judgement.rule in {
                 "binding.removed",
@@ -127,8 +127,34 @@ class Consequences:
             yield from self._policy(name)
         elif kind == "binding":
             yield from self._coverage.effects(name)
+            yield from self._out_of_reach(change, name)
         elif kind == "objective" and change.after:
             yield from self._coverage.objective(change.after, self._scene.situation)
+
+    def _abandoned(self, change: Change) -> str | None:
+        """Return the provider that a binding was for and that the configuration does not have any more."""
+        provider: str | None = (change.before or {}).get("provider")
+        inventory = self._scene.situation.inventory
+        return None if inventory is None or provider in inventory else provider
+
+    def _out_of_reach(self, change: Change, binding: str) -> Iterator[Effect]:
+        """Yield the backups with which nothing can be done while no provider has the name that theirs had."""
+        provider = self._abandoned(change)
+        if provider is None:
+            return
+        keys = [(provider, server) for server in self._scene.state.members.get(binding, {})]
+        self._scene.histories.fetch(keys)
+        count = sum(len(self._scene.histories.of(key)) for key in keys)
+        if count:
+            message = (
+                f"provider {provider} is not configured any more: {count:,} backup{'' if count == 1 else 's'} in it "
+                "can be neither restored nor deleted until it is"
+            )
+            details = {"provider": provider, "servers": len(keys), "backups": count}
+            yield (
+                Consequence(kind="out-of-reach", message=message, details=details),
+                (ChangeClass.WEAKENS, message),
+            )
 
     def _futures(self, transition: Transition, keys: list[ServerKey]) -> Iterator[Effect]:
         """Yield what old against new does to the backups of some servers, and to any in the long run."""

@@ -102,10 +102,12 @@ def delete_backups(site: Site, backups: Sequence[Backup], reason: str = "deleted
 
     Raises:
         Refused: one of them has an image (CSBS.8007), is protected, or is in use (CSBS.2003); none is deleted.
+        UsageError: one of them is in a provider that is not configured; none is deleted.
     """
     for backup in backups:
         if refusal := deletion_refusal(backup):
             raise refusal
+        site.provider(backup.provider)
     deleted: list[Backup] = []
     hidden: list[Backup] = []
     groups: dict[tuple[str, str], list[Backup]] = {}

@@ -37,7 +37,9 @@ class Site:
             return self.providers[name]
         except KeyError:
             raise UsageError(
-                f"no provider named {name!r} is configured", hint=did_you_mean(name, self.providers)
+                f"no provider named {name!r} is configured",
+                hint=did_you_mean(name, self.providers)
+                or "backups are reached under the name that their provider had; put it back under `providers`",
             ) from None
 
     def find_server(self, wanted: str, provider: str | None = None) -> Server:

@@ -35,7 +35,15 @@ CLASS_COLORS = {
     ChangeClass.STRENGTHENS: "green",
 }
 ALARMING = frozenset(
-    {"backups-expire", "backups-expire-earlier", "backups-frozen", "loses-protection", "outlook", "objective"}
+    {
+        "backups-expire",
+        "backups-expire-earlier",
+        "backups-frozen",
+        "loses-protection",
+        "objective",
+        "out-of-reach",
+        "outlook",
+    }
 )
 """Kinds of consequences that get an exclamation mark."""
 

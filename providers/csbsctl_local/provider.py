@@ -59,7 +59,7 @@ class LocalProvider(Provider):
         self.cloud = Cloud(
             folder, host.clock, provider=host.name, reflink=settings.reflink == "auto", sources=self._source
         )
-        site = Site(self.cloud, self._shelf, settings)
+        site = Site(host.name, self.cloud, self._shelf, settings)
         self._backups = BackupSteps(site, host.clock)
         self._restores = RestoreSteps(site)
         self._images = ImageSteps(site, self._restores)

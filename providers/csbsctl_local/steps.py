@@ -14,8 +14,9 @@ from csbsctl_local.shelf import Shelf
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One cloud and the shelf for its backups, as a step needs them."""
+    """One cloud and the shelf for its backups, as a step needs them; ``name`` is the provider's in the configuration."""
 
+    name: str
     cloud: Cloud
     shelf: Shelf
     settings: LocalSettings
@@ -28,7 +29,8 @@ class Site:
             for row in self.cloud.database.rows("SELECT name FROM servers WHERE id = ?", (server_id,))
         ]
         self.cloud.faults.meet(name, server_id, *names)
-        self.cloud.faults.fence(step.marker.vault, server_id, step.marker.fence)
+        # Leases are counted by the provider's name: a cloud that got another name is not held to the old one's.
+        self.cloud.faults.fence(f"{step.marker.vault}/{self.name}", server_id, step.marker.fence)
         step.check()
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from csbsctl.engine import fail_on
+from csbsctl.engine import Planner, fail_on
 from csbsctl.errors import GuardrailRefusal, UsageError
 from csbsctl.model.plan import ChangeClass
 from csbsctl.provider import Quota
@@ -102,6 +104,19 @@ def test_servers_that_lose_protection_are_named_with_the_backups_they_keep(world
     change = change_of(world, {**SHOP, "bindings": {"web": {**WEB, "servers": ["web-01"]}}}, "binding.web")
     assert change.change_class is ChangeClass.WEAKENS
     assert told(change, "loses-protection") == ["web-02 will have no policy; its 14 backups stay"]
+
+
+def test_leaving_a_provider_behind_says_which_backups_are_out_of_reach(world):
+    world.apply(SHOP)
+    world.nightly("web-02", 14)
+    there = [replace(server, provider="main") for server in world.servers]
+    situation = world.situation(inventory={"main": there})
+    wish = world.wish({**SHOP, "bindings": {"web": {**WEB, "provider": "main"}}})
+    (change,) = Planner(situation).plan(wish).plan.changes
+    assert change.change_class is ChangeClass.WEAKENS
+    assert told(change, "out-of-reach") == [
+        "provider default is not configured any more: 14 backups in it can be neither restored nor deleted until it is"
+    ]
 
 
 def test_a_server_that_only_changes_its_binding_loses_nothing(world):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,6 +14,7 @@ from csbsctl.model.job import Job, JobKind, JobState
 from csbsctl.model.server import Volume
 from csbsctl.provider import Marked, MarkedKind, Marker, Quota
 
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOLD = {"schedule": {"at": ["02:00"]}, "retention": {"count": 30}}
 WEB = {"policy": "gold", "servers": ["web-01", "web-02"]}
 SHOP = {"policies": {"gold": GOLD}, "bindings": {"web": WEB}}
@@ -291,6 +292,17 @@ def test_only_looks_at_some_classes_and_refuses_unknown_ones(world):
     assert classes(world, only=["config", "missed"]) == ["config"]
     with pytest.raises(UsageError, match="not a class of findings"):
         drift(world, only=["konfig"])
+
+
+def test_backups_in_a_provider_that_is_not_configured_any_more(world):
+    world.apply(SHOP)
+    world.nightly("web-01", 3)
+    world.keep(replace_server(world.backup("web-02", NOON, stack="other"), "id-other"))
+    situation = world.situation(inventory={"main": world.servers})
+    found = Detector(situation, Evidence()).detect(world.wish(SHOP), only=["backup"]).findings
+    (finding,) = [f for f in found if f.address == "provider.default"]
+    assert finding.severity == "error"
+    assert finding.message.startswith("3 backups can be neither restored nor deleted: provider default")
 
 
 def test_a_backup_dated_in_the_future_is_told_and_does_not_hide_a_missed_slot(world):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from csbsctl.blobs import BlobNotFound
+from csbsctl.clock import SystemClock
 from csbsctl.errors import (
     CloudRefused,
     CloudUnavailable,
@@ -20,10 +21,11 @@ from csbsctl.errors import (
 )
 from csbsctl.model.backup import Backup, BackupState, Kind, ServerRef, Trigger
 from csbsctl.model.policy import Consistency
-from csbsctl.provider import Depth, Mapping, MarkedKind, Marker, RestorePlan, Step
+from csbsctl.provider import Depth, Host, Mapping, MarkedKind, Marker, RestorePlan, Step
 from csbsctl_local.cloud.machines import Wanted
 from csbsctl_local.cloud.transfer import sha256
 from csbsctl_local.provider import LocalProvider
+from csbsctl_local.settings import LocalSettings
 
 MiB = 1024 * 1024
 
@@ -138,6 +140,15 @@ def test_a_step_with_an_older_lease_is_refused_before_it_changes_anything(provid
 
     assert provider.server(server.id).state == "stopped"
     assert not list(provider.marked())
+
+
+def test_a_cloud_under_another_name_is_not_held_to_the_leases_of_the_old_one(provider, tmp_path):
+    server = guest(provider)
+    provider.stop(step("old", server.id, fence=8), server.id)
+    renamed = LocalProvider(LocalSettings(), Host("renamed", tmp_path, SystemClock()))
+    renamed.start(step("new", server.id, fence=1), server.id)
+    assert provider.server(server.id).state == "active"
+    renamed.close()
 
 
 def test_a_fault_can_be_ordered_for_every_kind_of_step(provider):

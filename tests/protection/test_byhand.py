@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,15 @@ NIGHTLY: dict[str, Any] = {
     },
     "bindings": {"web": {"policy": "gold", "match": {"name": "web-*"}}},
 }
+
+
+def test_nothing_is_deleted_of_a_provider_that_is_not_configured(world: World):
+    server = world.server("web-01")
+    backup = create_backups(world.site, [server]).succeeded[0]
+    with pytest.raises(UsageError, match="no provider named 'default'"):
+        delete_backups(replace(world.site, providers={}), [backup])
+    assert world.backups(server) == (backup,)
+    assert world.vault.jobs.open() == []
 
 
 def test_one_server_takes_the_name_as_it_is_and_several_get_numbers(world: World):

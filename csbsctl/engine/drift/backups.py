@@ -36,6 +36,7 @@ def backup_findings(scene: Scene) -> Iterator[Finding]:
                 yield from _missing(backup, stored[key[0]])
         yield from _ahead(scene, backups)
         yield from _frozen(scene, key, backups)
+    yield from _out_of_reach(scene)
 
 
 def chain_findings(scene: Scene) -> Iterator[Finding]:
@@ -95,6 +96,26 @@ def _ahead(scene: Scene, backups: Sequence[Backup]) -> Iterator[Finding]:
                 f"backup {backup.name} ({backup.id}) of {backup.server.name} is dated in the future, "
                 f"{format_instant(backup.instant)}: a clock was wrong when it was taken, or is now",
                 hint=f"nothing expires it until then; csbsctl backup delete {backup.id}",
+            )
+
+
+def _out_of_reach(scene: Scene) -> Iterator[Finding]:
+    """Yield the providers that have backups of this stack and that the configuration does not have any more."""
+    if scene.situation.inventory is None:
+        return
+    counts: dict[str, int] = defaultdict(int)
+    for (provider, _), backups in scene.backups.items():
+        if provider not in scene.situation.inventory:
+            counts[provider] += sum(backup.stack in (None, scene.stack) for backup in backups)
+    for provider, count in sorted(counts.items()):
+        if count:
+            yield finding(
+                FindingClass.BACKUP,
+                "error",
+                f"provider.{provider}",
+                f"{count} backup{'' if count == 1 else 's'} can be neither restored nor deleted: "
+                f"provider {provider}, where {'it is' if count == 1 else 'they are'}, is not configured any more",
+                hint=f"put {provider} back under `providers`, with the settings it had",
             )
 
 
