@@ -10,7 +10,7 @@ import typer
 from csbsctl.cli import completion
 from csbsctl.cli.command import command
 from csbsctl.cli.session import Session
-from csbsctl.clock import format_instant, parse_instant
+from csbsctl.clock import parse_instant
 from csbsctl.errors import UsageError
 from csbsctl.units import format_size
 
@@ -115,7 +115,9 @@ def restore(
         if dry_run:
             return
         restored = carry_out(site, request)
-    _tell(session, request, restored)
+        backups = site.vault.catalogue.backups(request.backup.provider, restored.server["id"])
+        safety = next((b for b in backups if b.id == restored.safety), None)
+    _tell(session, request, restored, safety)
 
 
 def _chosen(site: Site, wanted: str | None, server: str | None, as_of: str | None) -> Backup:
@@ -160,7 +162,7 @@ def _preflight(
     plan = checked.plan
     goal = f"server {plan.server.name}" if plan.server else f"a new server {plan.name}"
     session.say(
-        f"Backup {plan.backup.name} of {plan.backup.server.name}, taken {format_instant(plan.backup.instant)}"
+        f"Backup {plan.backup.name} of {plan.backup.server.name}, taken {plan.backup.instant:%Y-%m-%d %H:%M:%S} UTC"
     )
     session.say(f"will be restored onto {goal}:")
     for mapping in plan.mappings:
@@ -186,7 +188,7 @@ def _preflight(
         )
 
 
-def _tell(session: Session, request: RestoreRequest, restored: Restored) -> None:
+def _tell(session: Session, request: RestoreRequest, restored: Restored, safety: Backup | None) -> None:
     session.result(
         {
             "server": restored.server,
@@ -198,5 +200,5 @@ def _tell(session: Session, request: RestoreRequest, restored: Restored) -> None
         }
     )
     session.say(f"Server {restored.server['name']} is restored from {request.backup.name}.")
-    if restored.safety:
-        session.say(f"Its former state is backup {restored.safety[:8]}.")
+    if safety:
+        session.say(f"Its former state is backup {safety.name} ({safety.id[:8]}).")

@@ -22,7 +22,7 @@ def config_findings(scene: Scene) -> Iterator[Finding]:
         edits = state.edits.get(address)
         newest = newest_edit(edits)
         origin = origin_of(edits) if edited else None
-        message = _message(address, live, declared, edited=edited)
+        message = _message(live, declared, edited=edited)
         yield finding(
             FindingClass.CONFIG,
             "warning",
@@ -35,19 +35,11 @@ def config_findings(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _message(address: str, live: Canonical | None, declared: Canonical | None, *, edited: bool) -> str:
+def _message(live: Canonical | None, declared: Canonical | None, *, edited: bool) -> str:
     if live is None:
-        return (
-            f"{address} was removed outside of csbsctl"
-            if edited
-            else f"{address} is declared and not applied"
-        )
+        return "removed outside of csbsctl" if edited else "declared and not applied"
     if declared is None:
-        return (
-            f"{address} was added outside of csbsctl"
-            if edited
-            else f"{address} is live and no longer declared"
-        )
+        return "added outside of csbsctl" if edited else "live and no longer declared"
     paths = [
         f"{p.path} is {_shown(p.before)}, declared {_shown(p.after)}" for p in changed_paths(live, declared)
     ]
