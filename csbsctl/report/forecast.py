@@ -10,8 +10,9 @@ from typing import Any
 from csbsctl.clock import format_instant
 from csbsctl.engine.prospect import Point, PolicyProspect, Prospect, QuotaProspect
 from csbsctl.errors import UsageError
+from csbsctl.report.forecast_words import age, peak_line, quota_sentence
 from csbsctl.report.style import Style, plural
-from csbsctl.units import format_duration, format_size
+from csbsctl.units import format_size
 
 FORMATS = ("text", "json", "svg")
 
@@ -37,7 +38,7 @@ def render_forecast(
         case "json":
             return json.dumps(forecast_json(prospect), indent=2) + "\n"
         case "svg":
-            from csbsctl.report.forecast_svg import svg_of  # noqa: PLC0415 - it builds on this module
+            from csbsctl.report.forecast_svg import svg_of  # noqa: PLC0415 - only who draws needs it
 
             return svg_of(prospect)
     raise UsageError(f"{format!r} is not a format", hint=f"formats are {', '.join(FORMATS)}")
@@ -66,36 +67,6 @@ def forecast_text(prospect: Prospect, style: Style) -> str:
     if prospect.points:
         blocks.append(_timeline(prospect, style))
     return "\n\n".join([*blocks, "\n".join(_sentences(prospect, style))]).rstrip() + "\n"
-
-
-def peak_line(prospect: Prospect) -> str:
-    """Return when most bytes are stored, and how many: ``Stored: 12 GiB now, at most 118 GiB on 2026-12-01``."""
-    if not prospect.points or prospect.peak is None:
-        return "Nothing will be stored: no server is in a policy"
-    now = sum(policy.stored for policy in prospect.policies)
-    about = "about " if prospect.guessed else ""
-    peak = prospect.peak
-    return f"Stored: {format_size(now)} now, at most {about}{format_size(peak.stored)} on {peak.date}"
-
-
-def quota_sentence(quota: QuotaProspect) -> str:
-    """Return ``Quota of default: 9 of 10 backups on 2026-12-01``; says from when on it does not suffice."""
-    shown = format_size if quota.what == "bytes" else str
-    amount = (
-        f"{shown(quota.peak)} of {shown(quota.limit)} {'' if quota.what == 'bytes' else quota.what}".strip()
-    )
-    when = f"at most {amount} on {quota.peak_date}" if quota.peak_date else f"{amount} now and at most"
-    short = f"; does not suffice from {quota.exceeded_on} on" if quota.exceeded_on else ""
-    return f"Quota of {quota.provider}: {when}{short}"
-
-
-def age(span: timedelta | None) -> str:
-    """Return a recovery point in minutes or hours, as people say it; ``none yet`` where there is none."""
-    if span is None:
-        return "none yet"
-    minutes = round(span.total_seconds() / 60)
-    coarse = timedelta(minutes=minutes) if minutes < 24 * 60 else timedelta(hours=round(minutes / 60))
-    return format_duration(coarse)
 
 
 def _policies(prospect: Prospect, style: Style) -> str:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from html import escape
 
 from csbsctl.engine.prospect import Prospect
-from csbsctl.report.forecast import age, peak_line, quota_sentence
+from csbsctl.report.forecast_words import age, peak_line, quota_sentence
 from csbsctl.units import format_size
 
 WIDTH = 760

@@ -122,6 +122,8 @@ class _Assigner:
         self._indexes = indexes
         self._members = members
         self._former: dict[str, str] | None = None
+        self._settled: dict[tuple[str, str, str], int] = {}
+        """How many servers a rule reached that stands without names and exclusions, by provider, policy and rule."""
 
     def resolve(self, name: str, binding: Binding) -> None:
         """Add one binding's servers to the result."""
@@ -133,13 +135,23 @@ class _Assigner:
                 Problem(address, message, "declare it under `providers`", ("provider",))
             )
             return
-        excluded = {server.id for wanted in binding.exclude for server in index.find(wanted)}
-        reached = 0
-        for server, path in self._reached(name, binding, index):
-            if server.id not in excluded and self._bind(name, binding, server, path):
-                reached += 1
+        self._check_expected(address, binding, self._bind_all(name, binding, index))
         self._tell_changes(name, binding, index)
-        self._check_expected(address, binding, reached)
+
+    def _bind_all(self, name: str, binding: Binding, index: InventoryIndex) -> int:
+        """Bind whom a binding reaches and return how many they are; a rule that was met before brings nobody new."""
+        bare = binding.match if not binding.servers and not binding.exclude else None
+        rule = (binding.provider, binding.policy, bare.model_dump_json()) if bare else None
+        if rule in self._settled:
+            return self._settled[rule]
+        excluded = {server.id for wanted in binding.exclude for server in index.find(wanted)}
+        reached = sum(
+            server.id not in excluded and self._bind(name, binding, server, path)
+            for server, path in self._reached(name, binding, index)
+        )
+        if rule and reached:
+            self._settled[rule] = reached
+        return reached
 
     def _reached(
         self, name: str, binding: Binding, index: InventoryIndex

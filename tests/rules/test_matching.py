@@ -255,3 +255,19 @@ def test_the_index_finds_exactly_what_looking_at_every_server_finds(facts, rule)
         and match.availability_zone in (None, s.availability_zone)
     ]
     assert InventoryIndex(everyone).fitting(match) == expected
+
+
+def test_a_rule_that_bindings_share_reaches_the_same_servers_for_each_and_conflicts_in_another_policy():
+    rule = Match(metadata={"tier": "web"})
+    found = resolve(
+        first=Binding(policy="gold", match=rule),
+        again=Binding(policy="gold", match=rule, expect=Expect(min=4)),
+        less=Binding(policy="gold", match=rule, exclude=("web-01",), expect=Expect(max=1)),
+        other=Binding(policy="iron", match=rule),
+    )
+    assert {bound.binding for bound in found.bound.values()} == {"first"}
+    assert messages(found)[:2] == [
+        "binding.again: reaches 3 servers, fewer than the 4 it expects",
+        "binding.less: reaches 2 servers, more than the 1 it expects",
+    ]
+    assert [p.address for p in found.problems[2:]] == ["binding.other"] * 3
