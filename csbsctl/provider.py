@@ -376,6 +376,10 @@ class CommandContext(Protocol):
         """Return the configured provider of a type, the named one where there are several; a default without config."""
         ...
 
+    def boundaries(self) -> dict[str, str]:
+        """Return every step boundary that a process can be made to die at: the core's, and those imported so far."""
+        ...
+
     def say(self, text: str) -> None:
         """Print a line for people (on stderr when ``--json`` is given)."""
         ...

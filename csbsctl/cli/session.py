@@ -266,6 +266,16 @@ class Session:
     def _of_type(self, kind: str) -> list[ProviderSettings]:
         return [settings for settings in self.configuration.providers.values() if settings.type == kind]
 
+    def boundaries(self) -> dict[str, str]:
+        """Return every named step boundary, those of jobs, vault and engine included."""
+        import csbsctl.engine.commit
+        import csbsctl.protection.byhand
+        import csbsctl.protection.restore
+        import csbsctl.protection.runner  # noqa: F401 - importing declares
+        from csbsctl.boundaries import declared
+
+        return declared()
+
     def say(self, text: str) -> None:
         """Print a line for people."""
         self.out.say(text)

@@ -47,3 +47,18 @@ def test_every_group_lists_its_commands_in_whole_sentences(csbsctl):
         commands = said.partition("Commands:")[2]
         assert commands
         assert "..." not in commands.replace("[:N]", "")
+
+
+def test_the_steps_one_can_die_at_are_all_listed(csbsctl):
+    listed = {step["name"].partition(".")[0] for step in csbsctl.apart("sim", "steps", "--json").json}
+    assert {
+        "cloud",
+        "repository",
+        "collect",
+        "backup",
+        "restore",
+        "image",
+        "prune",
+        "lease",
+        "vault",
+    } <= listed
