@@ -6,8 +6,8 @@ settles those first. Removes only what this vault's own failed jobs made; what n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from csbsctl.errors import Conflict, CsbsError, Interrupted, NotFound, ResourceConflict, ResourceNotFound
@@ -115,6 +115,15 @@ def remove_leftovers(site: Site, provider: str) -> int:
         if _is_leftover(site, job, marked, attached or frozenset()):
             removed += _remove(site, provider, job, marked)
     return removed
+
+
+def any_failed(site: Site, jobs: Iterable[str]) -> bool:
+    """Whether one of some jobs failed: only such leave more than garbage, and looking for that takes a while."""
+    for job_id in jobs:
+        with suppress(NotFound):  # forgotten
+            if site.vault.jobs.get(job_id).state is JobState.FAILED:
+                return True
+    return False
 
 
 def abandon_restores(site: Site, before: datetime) -> None:

@@ -20,10 +20,17 @@ from csbsctl.model.slots import SlotLog
 from csbsctl.protection.due import Agenda, due_for, note_missed, read_agenda, slots_under_way
 from csbsctl.protection.events import JobFailed, PruneHeld, SlotSkipped
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
-from csbsctl.protection.jobs.collection import collect, is_littered
+from csbsctl.protection.jobs.collection import collect, litterers
 from csbsctl.protection.pool import Ended, by_provider, each
 from csbsctl.protection.prune import distrusted_clock, prune_server
-from csbsctl.protection.recover import abandon_restores, hold, recover, running_elsewhere
+from csbsctl.protection.recover import (
+    abandon_restores,
+    any_failed,
+    hold,
+    recover,
+    remove_leftovers,
+    running_elsewhere,
+)
 from csbsctl.protection.site import Site
 from csbsctl.rules.matching import Bound
 from csbsctl.rules.schedule import delay
@@ -246,8 +253,9 @@ class Runner:
     def _collect_garbage(self, summary: Summary) -> None:
         """Free what deletions and failures left, whoever made it; costs one listing where there is nothing."""
         for provider in sorted(self._site.providers):
-            if is_littered(self._site, provider):
-                self._collect(provider, summary)
+            jobs = litterers(self._site, provider)
+            if jobs:
+                self._collect(provider, jobs, summary)
 
     def _tend_keys(self) -> None:
         """Finish a change of keys that was cut off, so that a key somebody removed opens nothing any more."""
@@ -261,8 +269,10 @@ class Runner:
             abandon_restores(self._site, now - JOBS_KEPT)
             self._site.vault.jobs.forget(now - JOBS_KEPT)
 
-    def _collect(self, provider: str, summary: Summary) -> None:
+    def _collect(self, provider: str, jobs: Collection[str], summary: Summary) -> None:
         try:
+            if any_failed(self._site, jobs):
+                remove_leftovers(self._site, provider)
             collect(self._site, provider)
         except Interrupted:
             raise

@@ -51,9 +51,18 @@ class Starter:
             [sys.executable, COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
         )
 
-    def start(self, words: list[str], output: Path, fault: str | None, passage: int) -> int:
+    def start(
+        self,
+        words: list[str],
+        output: Path,
+        fault: str | None = None,
+        passage: int = 1,
+        *,
+        hasty: bool = False,
+    ) -> int:
         """Start a command and return its process id."""
-        return int(self._ask({"words": words, "output": str(output), "fault": fault, "passage": passage}))
+        request = {"words": words, "output": str(output), "fault": fault, "passage": passage}
+        return int(self._ask({**request, "hasty": hasty}))
 
     def wait(self, process: int) -> int:
         """Return how a command ended: its exit code, or the negative of the signal that ended it."""
@@ -96,10 +105,14 @@ class Yard:
     states: set[Digests] = field(default_factory=set)
     """What the server's disks may be as a whole: every state that they were ever in."""
 
-    def start(self, *words: str, fault: str | None = None, passage: int = 1) -> int:
+    def start(self, *words: str, fault: str | None = None, passage: int = 1, output: str = "output") -> int:
         """Start a command in a process of its own and return its process id."""
         shared = ["-C", str(self.folder), "--at", self.at]
-        return self.starter.start([*shared, *words], self.folder / "output", fault, passage)
+        return self.starter.start([*shared, *words], self.folder / output, fault, passage)
+
+    def start_hasty(self) -> int:
+        """Start a runner that believes others dead after half a second of silence."""
+        return self.starter.start([str(self.folder), self.at], self.folder / "output", hasty=True)
 
     def ended(self, process: int) -> Ended:
         """Wait for a command."""

@@ -123,6 +123,7 @@ def _carry_out(work: Work, obstacle: CsbsError | None) -> Backup:
             raise obstacle
         backup = _store_all(work, _frozen(work))
     except LeaseLost:
+        note_litter(work.site, work.job.provider, work.job.id)  # stored after whoever took over had tidied up
         raise
     except Interrupted as wish:
         work.record("undo")

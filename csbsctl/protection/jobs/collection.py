@@ -28,9 +28,9 @@ def note_litter(site: Site, provider: str, job: str) -> None:
     site.vault.blobs.put(f"{LITTER}/{provider}/{job}", b"")
 
 
-def is_littered(site: Site, provider: str) -> bool:
-    """Whether there may be garbage in what a provider stores."""
-    return next(iter(site.vault.blobs.list(f"{LITTER}/{provider}/")), None) is not None
+def litterers(site: Site, provider: str) -> list[str]:
+    """Return the jobs that may have left garbage in what a provider stores."""
+    return [blob.key.rpartition("/")[2] for blob in site.vault.blobs.list(f"{LITTER}/{provider}/")]
 
 
 def collect(site: Site, provider: str) -> Collected | None:
@@ -44,12 +44,12 @@ def collect(site: Site, provider: str) -> Collected | None:
         JOURNALLED()
         try:
             done = _rounds(work)
-        except LeaseLost:
-            raise
+            work.finish()
         except CsbsError as error:
-            work.fail(error)
+            note_litter(site, provider, work.job.id)  # a half collection leaves verdicts and copies
+            if not isinstance(error, LeaseLost):
+                work.fail(error)
             raise
-        work.finish()
         return done
 
 

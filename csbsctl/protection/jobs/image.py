@@ -89,6 +89,7 @@ def _create(work: Work) -> Image:
         step = work.step(work.job.intent["image"])
         image = work.patiently(lambda: work.provider.create_image(step, backup, work.job.intent["image"]))
     except LeaseLost:
+        note_litter(work.site, work.job.provider, work.job.id)  # stored after whoever took over had tidied up
         raise
     except CsbsError as error:
         work.undoing = True

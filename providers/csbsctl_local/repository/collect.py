@@ -98,6 +98,7 @@ class Collector:
         condemned = garbage | compacted
         seat.check()
         self._condemn(condemned, verdicts, session)
+        parts.doom.sweep()
         self._forget_sessions()
         self._forget_lost(marks)
         waiting = {pack for verdict in verdicts if verdict not in ready for pack in verdict.packs}

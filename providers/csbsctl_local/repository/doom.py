@@ -82,6 +82,14 @@ class DoomList:
         self._blobs.delete(f"{DOOM}{name}/packs")
         self._blobs.delete(f"{DOOM}{name}/waits")
 
+    def sweep(self) -> None:
+        """Remove what a collector that was thought dead added to verdicts that are carried out."""
+        keys = [blob.key for blob in self._blobs.list(DOOM)]
+        for key in keys:
+            verdict, _, part = key.rpartition("/")
+            if part == "waits" and f"{verdict}/packs" not in keys:
+                self._blobs.delete(key)
+
     def _waits(self, name: str) -> tuple[dict[str, str] | None, frozenset[str]]:
         try:
             document = load_document(self._blobs, self._codec, f"{DOOM}{name}/waits")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from csbsctl.blobs import BlobExists
 from csbsctl.boundaries import Boundary
-from csbsctl.errors import LeaseLost, NotFound
+from csbsctl.errors import CsbsError, Damaged, LeaseLost, NotFound
 
 from .copier import rescue
 from .deposit import Check, Deposit, Progress
 from .layout import document_context, manifest_key
-from .manifest import Manifest, Written, manifest_bytes
+from .manifest import Manifest, Written, leaf_names, manifest_bytes
 from .parts import Parts
 from .session import Session, end_session, packs_of, sessions
 from .source import BlockSource
@@ -107,7 +107,7 @@ class Write:
             written = self._commit(parts, session, manifest)
             if orphan or self.parent is None or parts.has_manifest(self.parent):
                 return written
-            parts.blobs.delete(manifest_key(self.manifest))
+            self._take_back(parts, manifest)
 
     def _commit(self, parts: Parts, session: Session, manifest: Manifest) -> Written:
         key = manifest_key(self.manifest)
@@ -123,6 +123,48 @@ class Write:
             # the collector ends a session before it deletes what that session may rely on, so this settles it
             session.check()
         except LeaseLost:
-            parts.blobs.delete(key)
+            self._leave(parts, manifest)
             raise
         return manifest.written
+
+    def _take_back(self, parts: Parts, manifest: Manifest) -> None:
+        """Remove the manifest that was just committed, unless others may have come to rely on it."""
+        try:
+            self.check()
+        except LeaseLost:
+            self._leave(parts, manifest)
+            raise
+        except CsbsError:
+            parts.blobs.delete(manifest_key(self.manifest))
+            raise
+        parts.blobs.delete(manifest_key(self.manifest))
+
+    def _leave(self, parts: Parts, manifest: Manifest) -> None:
+        """Make sure of a manifest on the way out: we were declared dead, and who took over may rely on it.
+
+        It goes only when something it needs is gone: then it came after the collector had looked, and nobody relies
+        on it.
+        """
+        session = Session(parts.blobs, parts.codec, self.job, self.manifest)
+        try:
+            deposit = Deposit(parts.blobs, parts.codec, parts.index, session, parts.doom.packs())
+            rescue(parts, deposit, manifest.leaves)
+        except Damaged:
+            parts.index.refresh()
+            if not self._indexed(parts, manifest):
+                parts.blobs.delete(manifest_key(self.manifest))
+        finally:
+            session.close()
+
+    def _indexed(self, parts: Parts, manifest: Manifest) -> bool:
+        """Say whether the index knows all that a manifest needs, readable or not."""
+        for _, leaf in manifest.each():
+            if parts.index.find(leaf) is None:
+                return False
+            try:
+                names = leaf_names(parts.fetcher.item(leaf))
+            except Damaged:
+                continue
+            if any(parts.index.find(name) is None for name in names):
+                return False
+        return True
