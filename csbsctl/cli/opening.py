@@ -110,8 +110,12 @@ def _validated(configuration: Configuration, name: str, kind: type[Provider]) ->
 
 def _diagnostic(configuration: Configuration, name: str, kind: type[Provider], problem: Any) -> Diagnostic:
     path = tuple(problem["loc"])
-    where = ".".join(("providers", name, *map(str, path)))
-    hint = None
+    place = configuration.place(f"provider.{name}", *path)
+    section = f"providers.{name}"
     if problem["type"] == "extra_forbidden":
-        hint = did_you_mean(str(path[-1]), kind.Settings.model_fields)
-    return Diagnostic(f"{where}: {problem['msg']}", configuration.place(f"provider.{name}", *path), hint)
+        known = kind.Settings.model_fields
+        hint = did_you_mean(str(path[-1]), known) or f"a provider of this type has {', '.join(sorted(known))}"
+        return Diagnostic(f"unknown key {path[-1]!r} in {section}", place, hint)
+    if problem["type"] == "missing":
+        return Diagnostic(f"{section} needs `{path[-1]}`", place)
+    return Diagnostic(f"{'.'.join((section, *map(str, path)))}: {problem['msg']}", place)

@@ -84,6 +84,7 @@ def test_a_provider_nobody_knows_and_a_setting_nobody_knows(shop):
     shop.declare(HEAD.replace("path:", "pat:") + POLICY)
     said = shop.csbsctl("plan", expect=1).err
     assert "csbs.yaml:5:" in said
+    assert "unknown key 'pat' in providers.default" in said
     assert "did you mean 'path'?" in said
 
 
