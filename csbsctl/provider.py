@@ -408,6 +408,11 @@ def load_provider(name: str) -> type[Provider]:
     raise UsageError(f"no provider of type {name!r} is installed", hint=hint)
 
 
+def provider_version(name: str) -> str | None:
+    """Return the version of the package that brings a provider type; None where nobody brings it."""
+    return next((e.dist.version for e in _registered() if e.name == name and e.dist), None)
+
+
 def _registered() -> Iterator[EntryPoint]:
     """Yield what is registered, that of our own wheel first: finding the others means reading every installed package."""
     with suppress(PackageNotFoundError):

@@ -54,7 +54,12 @@ def _reopen(session: Session, path: Path) -> Proposal:
     from csbsctl.engine import Desired, planfile
 
     saved = planfile.load(path)
-    return planfile.reopen(saved, gather(session), configuration=Desired.of(session.configuration))
+    return planfile.reopen(
+        saved,
+        gather(session),
+        configuration=Desired.of(session.configuration),
+        providers=session.provider_versions,
+    )
 
 
 @command(app, examples=["csbsctl destroy"])

@@ -46,7 +46,11 @@ def drift(
     report = find_drift(session, only or ())
     shown = "json" if session.as_json else format
     color = session.out.color and shown == "text"
-    session.out.raw(render_drift(report.findings, shown, color=color, stack=session.stack))
+    session.out.raw(
+        render_drift(
+            report.findings, shown, color=color, stack=session.stack, place=session.configuration.place
+        )
+    )
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from csbsctl.cli import completion
 from csbsctl.cli.command import command
 from csbsctl.cli.planning import propose
 from csbsctl.cli.session import Session
+
+if TYPE_CHECKING:
+    from csbsctl.engine import Proposal
+    from csbsctl.engine.prospect import Prospect
 
 app = typer.Typer()
 
@@ -62,7 +66,7 @@ def plan(
     if out:
         from csbsctl.engine import planfile
 
-        planfile.save(session.directory / out, proposal)
+        planfile.save(session.directory / out, proposal, providers=session.provider_versions)
     shown = "json" if session.as_json else format
     words = render_plan(
         proposal.plan,
@@ -70,6 +74,8 @@ def plan(
         color=session.out.color and shown == "text",
         width=session.out.width,
         verbose=verbose,
+        place=session.configuration.place,
+        forecast=_forecast(proposal) if shown == "html" else None,
     )
     session.out.raw(words)
     if out and shown == "text":
@@ -79,3 +85,10 @@ def plan(
     refuse_classes(proposal.plan.changes, fail_on or ())
     if detailed_exitcode and not proposal.plan.empty:
         raise typer.Exit(2)
+
+
+def _forecast(proposal: Proposal) -> Prospect | None:
+    """Return what the plan leads to; None where the clouds were not asked."""
+    from csbsctl.engine.forecasting import look_ahead_after
+
+    return look_ahead_after(proposal) if proposal.situation.inventory is not None else None

@@ -177,6 +177,14 @@ class Session:
         """Return every configured provider by name."""
         return {name: self.provider(name) for name in self.configuration.providers}
 
+    @property
+    def provider_versions(self) -> dict[str, str]:
+        """Return the version of every configured provider by name, for what must be carried out by the same."""
+        from csbsctl.provider import provider_version
+
+        types = {name: settings.type for name, settings in self.configuration.providers.items()}
+        return {name: version for name, kind in types.items() if (version := provider_version(kind))}
+
     def check_providers(self) -> None:
         """Check the settings of every provider without connecting to anything. Raises ConfigError or UsageError."""
         from csbsctl.cli.opening import check_settings

@@ -16,7 +16,6 @@ from csbsctl.boundaries import Boundary
 from csbsctl.clock import Clock, format_instant
 from csbsctl.engine.addresses import addresses
 from csbsctl.engine.planner import Planner, Proposal
-from csbsctl.engine.succession import succeed
 from csbsctl.engine.verdicts import refuse
 from csbsctl.errors import Conflict, Stale
 from csbsctl.model.control import ControlDocument, StackState
@@ -90,14 +89,7 @@ class Executor:
 
     def _document(self, proposal: Proposal, head: ControlDocument, heads: dict[str, str]) -> ControlDocument:
         now = self.clock.now()
-        state = succeed(
-            proposal.state,
-            proposal.desired.canonical,
-            members=proposal.members,
-            joined=proposal.joined,
-            now=now,
-            targets=proposal.desired.targets,
-        )
+        state = proposal.outcome(now)
         others = {
             name: _stamped(part, head.generation + 1, now, self.by) for name, part in proposal.others.items()
         }

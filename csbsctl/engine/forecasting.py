@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from csbsctl.diagnostics import did_you_mean
 from csbsctl.engine.histories import Histories
+from csbsctl.engine.planner import Proposal
 from csbsctl.engine.prospect import Point, PolicyProspect, Prospect, QuotaProspect
 from csbsctl.engine.reach import Bonds, live_bonds
 from csbsctl.engine.situation import ServerKey, Situation
@@ -82,6 +83,14 @@ def look_ahead(
         frozen_stored=frozen[1],
         guessed=any(group.forecast.guessed for group in groups),
     )
+
+
+def look_ahead_after(proposal: Proposal, *, days: int = DAYS) -> Prospect:
+    """Return what the policies will hold once a proposal is carried out."""
+    situation, stack = proposal.situation, proposal.desired.stack
+    stacks = {**situation.document.stacks, stack: proposal.outcome(situation.now)}
+    after = replace(situation, document=replace(situation.document, stacks=stacks))
+    return look_ahead(after, stack, days=days)
 
 
 def _chosen(bonds: Bonds, policies: Mapping[str, Policy], policy: str | None, server: str | None) -> Bonds:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from csbsctl.engine.addresses import Canonical, differing, look_up
@@ -21,6 +21,7 @@ from csbsctl.engine.paths import changed_paths
 from csbsctl.engine.reach import Reach, resolve
 from csbsctl.engine.redaction import redact
 from csbsctl.engine.situation import ServerKey, Situation
+from csbsctl.engine.succession import succeed
 from csbsctl.engine.verdicts import Verdict, judge
 from csbsctl.model.control import StackState
 from csbsctl.model.plan import Action, Change, ChangeClass, Plan, Protected
@@ -55,6 +56,17 @@ class Proposal:
     """Whether guardrails other than the default ones are in force or wanted."""
     summary: str | None = None
     """What history says of the commit; made from the plan where None."""
+
+    def outcome(self, now: datetime) -> StackState:
+        """Return the stack's part of the control document once this is carried out."""
+        return succeed(
+            self.state,
+            self.desired.canonical,
+            members=self.members,
+            joined=self.joined,
+            now=now,
+            targets=self.desired.targets,
+        )
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from csbsctl.engine.desired import Locator, nowhere
 from csbsctl.errors import UsageError
 from csbsctl.model.plan import Finding, Plan
 from csbsctl.report.style import Style
+
+if TYPE_CHECKING:
+    from csbsctl.engine.prospect import Prospect
 
 FORMATS = ("text", "json", "markdown", "html", "github", "junit", "sarif", "terraform")
 
@@ -19,8 +24,13 @@ def render_plan(
     color: bool = False,
     width: int | None = None,
     verbose: bool = False,
+    place: Locator = nowhere,
+    forecast: Prospect | None = None,
 ) -> str:
     """Return a plan in one of ``FORMATS``, ending in a newline.
+
+    ``place`` tells where an address stands in the files, for formats that point there; ``forecast`` is drawn where
+    something can be drawn.
 
     Raises:
         UsageError: there is no such format.
@@ -41,7 +51,7 @@ def render_plan(
         case "html":
             from csbsctl.report.pages import plan_html  # noqa: PLC0415
 
-            return plan_html(plan)
+            return plan_html(plan, forecast)
         case "github":
             from csbsctl.report.github import plan_github  # noqa: PLC0415
 
@@ -53,7 +63,7 @@ def render_plan(
         case "sarif":
             from csbsctl.report.sarif import plan_sarif  # noqa: PLC0415
 
-            return _json(plan_sarif(plan))
+            return _json(plan_sarif(plan, place))
         case "terraform":
             from csbsctl.report.terraform import plan_terraform  # noqa: PLC0415
 
@@ -68,6 +78,7 @@ def render_drift(
     color: bool = False,
     width: int | None = None,
     stack: str = "default",
+    place: Locator = nowhere,
 ) -> str:
     """Return findings in one of ``FORMATS`` except ``terraform``, ending in a newline.
 
@@ -102,7 +113,7 @@ def render_drift(
         case "sarif":
             from csbsctl.report.sarif import drift_sarif  # noqa: PLC0415
 
-            return _json(drift_sarif(findings))
+            return _json(drift_sarif(findings, place))
         case "terraform":
             raise UsageError(
                 "Terraform has no format for findings", hint="`plan --format terraform` shows drift too"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from csbsctl.model.plan import Change, ChangeClass, Finding, Plan
 from csbsctl.report.drift import drift_line
+from csbsctl.report.forecast_svg import svg_of
 from csbsctl.report.plan_text import (
     ALARMING,
     DRIFTED,
@@ -27,6 +28,8 @@ from csbsctl.report.plan_text import (
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from csbsctl.engine.prospect import Prospect
+
 _LISTED = 200
 """How many changes a page tells in full; merge requests have limits, and readers too."""
 
@@ -38,9 +41,10 @@ def plan_markdown(plan: Plan, *, verbose: bool = False) -> str:
     return _page("plan.md.j2", _plan(plan, None if verbose else _LISTED))
 
 
-def plan_html(plan: Plan) -> str:
-    """Return a plan as an HTML page that needs nothing else."""
-    return _page("plan.html.j2", _plan(plan, None))
+def plan_html(plan: Plan, forecast: Prospect | None = None) -> str:
+    """Return a plan as an HTML page that needs nothing else, with a chart of what it leads to."""
+    chart = svg_of(forecast) if forecast and forecast.points else ""
+    return _page("plan.html.j2", {**_plan(plan, None), "chart": chart})
 
 
 def drift_markdown(findings: Sequence[Finding], stack: str = "default") -> str:

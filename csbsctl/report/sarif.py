@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import csbsctl
+from csbsctl.engine.desired import Locator, nowhere
 from csbsctl.model.plan import ChangeClass, Finding, FindingClass, Plan
 from csbsctl.report.plan_text import heading
 
@@ -29,31 +31,33 @@ _FINDINGS = {
 }
 
 
-def plan_sarif(plan: Plan) -> dict[str, Any]:
-    """Return the document of ``plan --format sarif``."""
+def plan_sarif(plan: Plan, place: Locator = nowhere) -> dict[str, Any]:
+    """Return the document of ``plan --format sarif``; ``place`` tells where an address stands in the files."""
     results = []
     for change in plan.changes:
         if change.change_class in _CLASSES:
             level = _CLASSES[change.change_class][0]
             said = [consequence.message for consequence in change.consequences] or list(change.reasons)
             text = f"{heading(change)}: {'; '.join(said)}" if said else heading(change)
-            results.append(_result(f"plan/{change.change_class.value}", level, text, change.address))
-    return _document(results + _results(plan.findings))
+            results.append(_result(f"plan/{change.change_class.value}", level, text, change.address, place))
+    return _document(results + _results(plan.findings, place))
 
 
-def drift_sarif(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the document of ``drift --format sarif``."""
-    return _document(_results(findings))
+def drift_sarif(findings: Sequence[Finding], place: Locator = nowhere) -> dict[str, Any]:
+    """Return the document of ``drift --format sarif``; ``place`` tells where an address stands in the files."""
+    return _document(_results(findings, place))
 
 
-def _results(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+def _results(findings: Iterable[Finding], place: Locator) -> list[dict[str, Any]]:
     return [
-        _result(f"drift/{finding.finding_class.value}", finding.severity, finding.message, finding.address)
+        _result(
+            f"drift/{finding.finding_class.value}", finding.severity, finding.message, finding.address, place
+        )
         for finding in findings
     ]
 
 
-def _result(rule: str, level: str, text: str, address: str) -> dict[str, Any]:
+def _result(rule: str, level: str, text: str, address: str, place: Locator) -> dict[str, Any]:
     fingerprint = sha256(f"{rule} {address}".encode()).hexdigest()
     return {
         "ruleId": rule,
@@ -61,12 +65,23 @@ def _result(rule: str, level: str, text: str, address: str) -> dict[str, Any]:
         "message": {"text": text},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": _FILE}, "region": {"startLine": 1}},
+                "physicalLocation": _location(address, place),
                 "logicalLocations": [{"fullyQualifiedName": address}],
             }
         ],
         "partialFingerprints": {"csbsctl/v1": fingerprint},
     }
+
+
+def _location(address: str, place: Locator) -> dict[str, Any]:
+    """Return where an address stands; what is not in the files any more points at the top of the first."""
+    found = place(address)
+    uri, region = (
+        (quote(found.file), {"startLine": found.line, "startColumn": found.column})
+        if found
+        else (_FILE, {"startLine": 1})
+    )
+    return {"artifactLocation": {"uri": uri}, "region": region}
 
 
 def _document(results: list[dict[str, Any]]) -> dict[str, Any]:
