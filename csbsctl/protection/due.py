@@ -170,7 +170,7 @@ def _since(agenda: Agenda, bound: Bound, now: datetime) -> datetime:
         f"binding.{bound.binding}/{bound.server.id}",
     )
     moments = [known[address] for address in addresses if address in known]
-    if bound.server.created_at and not _is_named(agenda.declared.bindings[bound.binding], bound.server):
+    if bound.server.created_at:  # a named one, too: it may have been built anew under its name
         moments.append(bound.server.created_at)
     return max(moments, default=agenda.at or now)
 

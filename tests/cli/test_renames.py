@@ -36,3 +36,19 @@ def test_a_renamed_policy_goes_on_where_it_was(csbsctl):
     summary = csbsctl("run", "--json").lines[-1]
     assert (summary["succeeded"], summary["deleted"]) == (1, 1)
     assert len(csbsctl("backup", "list", "--json").json) == 2
+
+
+def test_a_server_built_anew_under_its_name_missed_nothing_before_it_was_built(csbsctl):
+    csbsctl.at = "2026-11-20T12:00:00Z"
+    csbsctl.write(CONFIG.format(name="gold", more=""))
+    csbsctl("sim", "server", "create", "web-01", "--disk", "1M")
+    csbsctl("apply", "--yes")
+    csbsctl.at = "2026-11-21T02:05:00Z"
+    csbsctl("run")
+    csbsctl("sim", "server", "delete", "web-01")
+    csbsctl.at = "2026-11-22T12:00:00Z"
+    csbsctl("restore", "--server", "web-01", "--as", "web-01")
+    csbsctl.at = "2026-11-23T02:05:00Z"
+    summary = csbsctl("run", "--json").lines[-1]
+    assert (summary["succeeded"], summary["missed"]) == (1, 0)
+    csbsctl("drift", "--only", "missed")
