@@ -25,7 +25,11 @@ def list_(
 ) -> None:
     """List the events of the trail, oldest first."""
     vault = session.vault_if_any()
-    events = [e for e in (vault.audit.events() if vault else ()) if action in (None, e["action"])]
+    damaged: list[Damaged] = []
+    found = vault.audit.events(damaged.append) if vault else ()
+    events = [e for e in found if action in (None, e["action"])]
+    if damaged:
+        session.out.note(f"Warning: {damaged[0].message}; csbsctl audit verify tells all")
     if limit:
         events = events[-limit:]
     session.result(events)

@@ -7,9 +7,11 @@ which no anchor covers. With a key the batches are signed too, so that nobody wi
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from csbsctl.boundaries import Boundary
@@ -103,9 +105,8 @@ class Trail:
         with self._lock:
             if not self._buffer:
                 return
-            series = self._series(self._writer)
             for attempt in range(_ATTEMPTS):
-                base = series.head(self._known)
+                series, base = self._end_of_chain()
                 try:
                     self._known = series.commit(base, self._batch(base))
                 except Conflict:
@@ -117,20 +118,43 @@ class Trail:
             self._buffer.clear()
             FLUSHED()
 
+    def _end_of_chain(self) -> tuple[Series, Generation]:
+        """Return this writer's chain and its last batch; a chain whose end is damaged is left, a new one begun beside it.
+
+        What happened must be recorded on the worst day, too; ``verify`` goes on naming the damage.
+        """
+        for number in itertools.count(2):
+            series = self._series(self._writer)
+            try:
+                return series, series.head(self._known)
+            except Damaged:
+                self._writer, self._known = f"{writer_segment(self._actor)}~{number}", None
+        raise AssertionError  # pragma: no cover - count does not end
+
     def heads(self) -> dict[str, str]:
-        """Return the digest of the newest batch of every writer: what anchors the trail as it is now."""
-        return {writer: self._series(writer).head().digest for writer in self.writers()}
+        """Return the digest of the newest batch of every writer: what anchors the trail as it is now.
+
+        A chain whose end is damaged anchors nothing any more.
+        """
+        heads = {}
+        for writer in self.writers():
+            with contextlib.suppress(Damaged):
+                heads[writer] = self._series(writer).head().digest
+        return heads
 
     def writers(self) -> list[str]:
         """Return the names of the chains."""
         return list(self._store.folders(FOLDER + "/"))
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield every event, oldest first. Raises Damaged at a batch that cannot be read; ``verify`` tells more."""
+    def events(self, damage: Callable[[Damaged], None] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield every event, oldest first; a batch that cannot be read is handed to ``damage``, or raises Damaged."""
         with self._lock:
             waiting = list(self._buffer)
         found = [
-            event for writer in self.writers() for batch in self._batches(writer) for event in _events(batch)
+            event
+            for writer in self.writers()
+            for batch in self._batches(writer, damage)
+            for event in _events(batch)
         ]
         yield from sorted(found + waiting, key=lambda event: str(event["eventTime"]))
 
@@ -192,10 +216,15 @@ class Trail:
             )
         return body
 
-    def _batches(self, writer: str) -> Iterator[Generation]:
+    def _batches(self, writer: str, damage: Callable[[Damaged], None] | None) -> Iterator[Generation]:
         series = self._series(writer)
         for number in series.numbers():
-            yield series.at(number)
+            try:
+                yield series.at(number)
+            except Damaged as error:
+                if damage is None:
+                    raise
+                damage(error)
 
     def _series(self, writer: str) -> Series:
         return Series(self._store, self._codec, f"{FOLDER}/{writer}", keep=None)
