@@ -51,7 +51,7 @@ def adopt_objects(document: ControlDocument, wish: Desired, wanted: tuple[str, .
             hint = "declare it first (csbsctl show prints it as YAML), then import it"
             raise UsageError(f"{address} is not declared by stack {wish.stack}", hint=hint)
         giver = others.get(source) or document.stacks[source]
-        own, others[source] = _hand_over(giver, own, address)
+        own, others[source] = _hand_over(giver, own, address, source)
         origins[address] = source
     for name, state in others.items():
         _check_policies(name, state)
@@ -79,7 +79,9 @@ def _accept(state: StackState, address: str) -> StackState:
     return replace(state, applied=put(state.applied, address, look_up(state.live, address)), edits=edits)
 
 
-def _hand_over(giver: StackState, taker: StackState, address: str) -> tuple[StackState, StackState]:
+def _hand_over(
+    giver: StackState, taker: StackState, address: str, source: str
+) -> tuple[StackState, StackState]:
     kind, name = split(address)
     value = look_up(giver.live, address)
     stays, goes = _divide(giver.since, lambda key: key == address or key.startswith(address + "/"))
@@ -96,6 +98,8 @@ def _hand_over(giver: StackState, taker: StackState, address: str) -> tuple[Stac
         applied=put(taker.applied, address, value),
         since={**taker.since, **goes},
     )
+    if kind == "policy":
+        taken, left = _hand_over_backups(taken, left, name, source)
     if kind == "policy" and name in giver.anchors:
         left = replace(left, anchors={key: at for key, at in giver.anchors.items() if key != name})
         taken = replace(taken, anchors={**taken.anchors, name: giver.anchors[name]})
@@ -103,6 +107,21 @@ def _hand_over(giver: StackState, taker: StackState, address: str) -> tuple[Stac
         left = replace(left, members={key: who for key, who in giver.members.items() if key != name})
         taken = replace(taken, members={**taken.members, name: giver.members[name]})
     return taken, left
+
+
+def _hand_over_backups(
+    taker: StackState, giver: StackState, policy: str, source: str
+) -> tuple[StackState, StackState]:
+    """Let the backups that a policy made follow it, under all the names it had."""
+    names = [*giver.former.get(policy, []), policy]
+    qualified = {name: name if "/" in name else f"{source}/{name}" for name in names}
+    taken = replace(
+        taker,
+        former={**taker.former, policy: [*taker.former.get(policy, []), *qualified.values()]},
+        reused=taker.reused
+        | {qualified[n]: at for n, at in giver.reused.items() if n in names and n != policy},
+    )
+    return taken, replace(giver, former={n: olds for n, olds in giver.former.items() if n != policy})
 
 
 def _divide(

@@ -35,6 +35,7 @@ Transition = tuple[str | None, str]
 class Scene:
     """Before and after: the forms, the bonds, and where the backups are."""
 
+    stack: str
     situation: Situation
     state: StackState
     wanted: Canonical
@@ -57,7 +58,7 @@ class Scene:
     @cached_property
     def histories(self) -> Histories:
         """Return the reader of existing backups."""
-        return Histories(self.situation.catalogue, self.state.former)
+        return Histories(self.situation.catalogue, self.state, self.stack)
 
     @cached_property
     def coming(self) -> Mapping[str, Scenario]:

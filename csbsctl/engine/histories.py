@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from csbsctl.engine.situation import BackupReader, ServerKey
 from csbsctl.model.backup import Backup
+from csbsctl.model.control import StackState
 from csbsctl.rules.renames import under_present_names
 
 _FEW = 8
@@ -16,9 +17,10 @@ _PARALLEL = 16
 class Histories:
     """Reads backups on demand; those of renamed policies come under their new names."""
 
-    def __init__(self, catalogue: BackupReader, former: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, catalogue: BackupReader, state: StackState, stack: str) -> None:
         self._catalogue = catalogue
-        self._former = former
+        self._state = state
+        self._stack = stack
         self._read: dict[ServerKey, tuple[Backup, ...]] = {}
         self._known: frozenset[ServerKey] | None = None
 
@@ -35,7 +37,7 @@ class Histories:
             with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="histories") as pool:
                 found = list(pool.map(lambda key: self._catalogue.backups(*key), missing))
         self._read.update(
-            (key, under_present_names(backups, self._former))
+            (key, under_present_names(backups, self._state, self._stack))
             for key, backups in zip(missing, found, strict=True)
         )
 

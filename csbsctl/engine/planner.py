@@ -130,7 +130,7 @@ class Planner:
         if changes:
             from csbsctl.engine.weighing import weigh  # noqa: PLC0415 - a plan without changes is spared the rules
 
-            weighed = weigh(changes, self.situation, state, desired.canonical, reach, self.days)
+            weighed = weigh(changes, self.situation, state, desired, reach, self.days)
             changes, touched, quota = list(weighed.changes), weighed.touched, weighed.quota
         changed = {change.address for change in changes}
         changes += [_relocated(a, desired, origins, adoption) for a in origins if a not in changed]

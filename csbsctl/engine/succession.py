@@ -47,13 +47,31 @@ def succeed(
         members={name: dict(reached) for name, reached in members.items()},
         edits={address: edit for address, edit in state.edits.items() if targets and address not in targets},
         former={name: names for name, names in state.former.items() if name in wanted["policies"]},
+        reused=_reused(state, wanted, now),
     )
 
 
 def reconsider(state: StackState, live: Canonical, now: datetime) -> StackState:
     """Return the state with another live form, for a live edit: instants follow, what was applied stays."""
     since = _since(state, live, {}, now)
-    return replace(state, live=live, since=since, anchors=_anchors(state, live, now))
+    return replace(
+        state,
+        live=live,
+        since=since,
+        anchors=_anchors(state, live, now),
+        reused=_reused(state, live, now),
+    )
+
+
+def _reused(state: StackState, wanted: Canonical, now: datetime) -> dict[str, datetime]:
+    """Return since when the former names of policies are those of others."""
+    again = {
+        old: now
+        for name, olds in state.former.items()
+        for old in olds
+        if old != name and old in wanted["policies"]
+    }
+    return again | state.reused
 
 
 def _applied(applied: Canonical, wanted: Canonical, targets: tuple[str, ...]) -> Canonical:

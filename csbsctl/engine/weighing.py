@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from csbsctl.engine.addresses import Canonical
 from csbsctl.engine.capacity import quota_line
 from csbsctl.engine.consequences import Consequences, Scene
+from csbsctl.engine.desired import Desired
 from csbsctl.engine.reach import Reach
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.model.control import StackState
@@ -27,12 +27,12 @@ def weigh(  # noqa: PLR0917
     changes: Sequence[Change],
     situation: Situation,
     state: StackState,
-    wanted: Canonical,
+    desired: Desired,
     reach: Reach,
     days: int,
 ) -> Weighed:
-    """Return what changes from a state to a wanted form lead to, looking some days ahead."""
-    scene = Scene(situation, state, wanted, reach.before, reach.after, days)
+    """Return what changes from a state to what is desired lead to, looking some days ahead."""
+    scene = Scene(desired.stack, situation, state, desired.canonical, reach.before, reach.after, days)
     consequences = Consequences(scene)
     return Weighed(
         changes=[consequences.judged(change) for change in changes],

@@ -18,6 +18,8 @@ class StackState:
     by policy. ``members`` is whom each binding reached at the last apply: binding -> server id -> server name.
     ``edits`` says who changed what live since the last apply: address -> {path: {by, at, generation, via}}.
     ``former`` are the names a policy had before it was renamed (``moved:``): backups made under them are still its own.
+    A policy that came with its import has them as ``STACK/NAME``. ``reused`` says since when a former name is that of
+    another policy: backups made since are the other one's.
     """
 
     live: dict[str, Any]
@@ -27,6 +29,7 @@ class StackState:
     members: dict[str, dict[str, str]] = field(default_factory=dict)
     edits: dict[str, dict[str, Any]] = field(default_factory=dict)
     former: dict[str, list[str]] = field(default_factory=dict)
+    reused: dict[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

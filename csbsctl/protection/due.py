@@ -58,12 +58,12 @@ class Agenda:
 
     def names(self, policy: str) -> tuple[str, ...]:
         """Return all names of a policy: the present one and those it had before."""
-        return (policy, *self.state.former.get(policy, ()))
+        return (policy, *(name.rpartition("/")[2] for name in self.state.former.get(policy, ())))
 
     def backups(self, site: Site, server: Server) -> tuple[Backup, ...]:
-        """Return a server's backups, each under the present name of its policy."""
+        """Return a server's backups, each under the present name of its policy (``STACK/NAME`` of another stack's)."""
         backups = site.vault.catalogue.backups(server.provider, server.id)
-        return under_present_names(backups, self.state.former)
+        return under_present_names(backups, self.state, self.stack)
 
     def log(self, site: Site, bound: Bound) -> SlotLog:
         """Return what became of a bound server's slots until now, also while its policy had another name."""

@@ -159,7 +159,7 @@ class _Expiry:
 
     def under_present_names(self, backups: Sequence[Backup]) -> tuple[Backup, ...]:
         """Return backups as belonging to the policy that their own became by a rename."""
-        return under_present_names(backups, self._state.former)
+        return under_present_names(backups, self._state, self._site.stack)
 
     def of(self, backup: Backup) -> datetime | None:
         """Return when a backup stops being offered; None when nothing in sight ends it."""
@@ -192,7 +192,7 @@ class _Expiry:
         bindings = [name for name, binding in self._declared.bindings.items() if binding.policy == policy]
         if any(backup.server.id in self._state.members.get(name, {}) for name in bindings):
             return True
-        names = (policy, *self._state.former.get(policy, ()))
+        names = (policy, *(name.rpartition("/")[2] for name in self._state.former.get(policy, ())))
         slots = self._site.vault.catalogue.slots(backup.provider, backup.server.id)
         return bool(bindings) and any(name in slots for name in names)
 

@@ -119,6 +119,7 @@ def _encode_stack(state: StackState) -> dict[str, Any]:
         "members": state.members,
         "edits": state.edits,
         "former": state.former,
+        "reused": _encode_instants(state.reused),
     }
 
 
@@ -132,6 +133,7 @@ def _decode_stack(stored: dict[str, Any]) -> StackState:
         members=stored["members"],
         edits=stored["edits"],
         former=stored.get("former", {}),
+        reused=_decode_instants(stored.get("reused", [])),
     )
 
 

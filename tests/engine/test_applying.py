@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from csbsctl.engine import Desired, Executor
+from csbsctl.engine.histories import Histories
 from csbsctl.engine.rollback import at_generation
 from csbsctl.errors import Conflict, GuardrailRefusal, NotFound, Refused, Stale, UsageError
 from csbsctl.model.plan import Action
@@ -203,6 +204,24 @@ def test_importing_takes_an_object_over_with_its_history(world):
     assert set(document.stacks) == {"shop"}
     assert document.stacks["shop"].since["policy.bronze"] == since
     assert world.plan(LAB).plan.empty
+
+
+def test_backups_follow_an_imported_policy_and_no_other_of_the_same_name(world):
+    made = {"stack": "lab", "policy": "iron"}
+    world.keep(world.backup("db-07", world.clock.now(), **made))
+    iron = {"policies": {"iron": LAB["policies"]["bronze"]}}
+    bound = {"bindings": {"db": {**LAB["bindings"]["db"], "policy": "iron"}}}
+    world.apply({**iron, **bound}, stack="lab")
+    key = ("default", "id-db-07")
+
+    def owner(state):
+        return [b.policy for b in Histories(world.vault.catalogue, state, "shop").of(key)]
+
+    world.apply(iron)
+    assert owner(world.vault.control.head().stacks["shop"]) == ["lab/iron"]
+    world.apply({"policies": {}})
+    proposal = world.plan({**iron, **bound}, adopt=["policy.iron", "binding.db"])
+    assert owner(world.apply(proposal).document.stacks["shop"]) == ["iron"]
 
 
 def test_a_policy_is_not_taken_from_under_its_bindings(world):

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from csbsctl.engine.histories import Histories
 from csbsctl.errors import ConfigError, NotFound, UsageError
 from csbsctl.model.plan import Action
 
@@ -86,6 +87,28 @@ def test_a_renamed_policy_is_moved_and_keeps_its_instants(world):
     assert after.anchors["platinum"] == before.anchors["gold"]
     assert after.former == {"platinum": ["gold"]}
     assert world.plan(renamed, moved={"policy.gold": "policy.platinum"}).plan.empty
+
+
+def test_a_policy_that_gets_the_former_name_of_another_one_does_not_get_its_backups(world):
+    world.apply(SHOP)
+    world.nightly("web-01", 3)
+    renamed = {"policies": {"platinum": GOLD}, "bindings": {"web": {**WEB, "policy": "platinum"}}}
+    world.apply(world.plan(renamed, moved={"policy.gold": "policy.platinum"}))
+    world.clock.advance(timedelta(days=1))
+    at = world.clock.now()
+    db = {"policy": "gold", "servers": ["db-07"]}
+    anew = {"policies": {"platinum": GOLD, "gold": GOLD}, "bindings": {**renamed["bindings"], "db": db}}
+    world.apply(anew)
+    world.clock.advance(timedelta(days=1))
+    world.keep(world.backup("db-07", world.clock.now()))
+    off = {**anew, "policies": {"platinum": GOLD, "gold": {**GOLD, "enabled": False}}}
+    state = world.apply(off).document.stacks["shop"]
+    assert state.reused == {"gold": at}
+    histories = Histories(world.vault.catalogue, state, "shop")
+    owners = {
+        name: {b.policy for b in histories.of(("default", f"id-{name}"))} for name in ("web-01", "db-07")
+    }
+    assert owners == {"web-01": {"platinum"}, "db-07": {"gold"}}
 
 
 def test_without_moved_a_rename_is_a_destruction_and_a_creation(world):

@@ -121,12 +121,12 @@ def _out_of_reach(scene: Scene) -> Iterator[Finding]:
 
 def _frozen(scene: Scene, key: ServerKey, backups: Sequence[Backup]) -> Iterator[Finding]:
     """Yield what a policy of this stack left behind on a server that is not bound to it any more."""
-    bond = scene.all_bonds.get(key)
+    bond = scene.bonds.get(key)
     counts: dict[str, int] = defaultdict(int)
     for backup in backups:
-        ours = backup.trigger is Trigger.AUTO and backup.stack in (None, scene.stack)
-        if ours and backup.policy and (bond is None or bond.policy != backup.policy):
-            counts[backup.policy] += 1
+        policy = backup.policy if backup.trigger is Trigger.AUTO else None
+        if policy and "/" not in policy and (bond is None or bond.policy != policy):
+            counts[policy] += 1
     for policy, count in sorted(counts.items()):
         why = (
             "policy and server are no longer bound" if policy in scene.policies else "the policy was removed"

@@ -64,7 +64,7 @@ class Scene:
     @cached_property
     def histories(self) -> Histories:
         """Return the reader of backups."""
-        return Histories(self.situation.catalogue, self.state.former)
+        return Histories(self.situation.catalogue, self.state, self.stack)
 
     @cached_property
     def backups(self) -> Mapping[ServerKey, tuple[Backup, ...]]:
