@@ -98,21 +98,21 @@ KILLED = """
     from csbsctl.provider import Host, Marker, Step
     from csbsctl_openstack.provider import OpenStackProvider
     from csbsctl_openstack.settings import OpenStackSettings
-    server, job = sys.argv[1:]
-    provider = OpenStackProvider(OpenStackSettings(cloud="demo"), Host("default", Path(), SystemClock()))
+    cloud, server, job = sys.argv[1:]
+    provider = OpenStackProvider(OpenStackSettings(cloud=cloud), Host("default", Path(), SystemClock()))
     provider.snapshot(Step(Marker("vault-of-the-tests", job, server)), server, Consistency.CRASH)
 """
 
 
-def die_at(boundary: str, server_id: str, job: str) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(KILLED), server_id, job]
+def die_at(bench: Any, boundary: str, server_id: str, job: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(KILLED), bench.project, server_id, job]
     ended = subprocess.run(command, env={**os.environ, "CSBSCTL_FAULT": f"kill:{boundary}"}, check=False)
     assert ended.returncode == -signal.SIGKILL
 
 
 def test_a_server_runs_again_at_once_when_csbsctl_is_killed_while_it_is_paused(bench):
     server_id, job = bench.server(2), new_id()
-    die_at("openstack.pause.paused", server_id, job)
+    die_at(bench, "openstack.pause.paused", server_id, job)
     bench.until(lambda: bench.status(server_id), "ACTIVE", seconds=30)
 
     left = [marked for marked in bench.provider.marked("vault-of-the-tests") if marked.marker.job == job]
@@ -137,7 +137,7 @@ def test_a_server_that_was_left_paused_is_resumed_by_whoever_comes_next(bench):
 
 def test_a_retry_after_a_kill_takes_the_snapshots_anew_and_once(bench):
     server_id, job = bench.server(2), new_id()
-    die_at("openstack.snapshots.taken", server_id, job)
+    die_at(bench, "openstack.snapshots.taken", server_id, job)
     assert len(snapshots(bench)) == 2
     again = bench.provider.snapshot(bench.step(server_id, job=job), server_id, Consistency.CRASH)
     assert {v.ref for v in again.volumes} == {snapshot.id for snapshot in snapshots(bench)}
@@ -239,7 +239,7 @@ def test_everything_is_found_again_from_cinder_alone(bench):
 
 def test_a_readers_rights_are_enough_to_look_and_the_error_names_what_is_missing(bench, provider_of):
     server_id = bench.server(1)
-    reader = provider_of(cloud="demo-reader")
+    reader = provider_of(cloud=f"{bench.project}-reader")
     assert [server.id for server in reader.servers()] == [server_id]
     assert reader.quota() is not None
     assert list(reader.marked()) == []

@@ -57,6 +57,16 @@ once() {
     [ -e "$mark" ] || { "$@" && touch "$mark"; }
 }
 
+# Ports and who of us listens there.
+PORTS="3300:ceph-mon 6789:ceph-mon 4369:epmd 5672:rabbit 25672:rabbit 7480:radosgw 5000:keystone 8778:placement
+    9696:neutron 9292:glance 8774:nova-api 8776:cinder-api"
+
+# owned PORT:NAME: whether the port is free, or what listens there is ours
+owned() { ! listens "${1%:*}" || running "${1#*:}"; }
+
+# holder PORT:NAME: the processes that listen on a port, as far as the machine can tell
+holder() { { ss -Hltnp "sport = :${1%:*}" 2>/dev/null || true; } | grep -o '"[^"]*",pid=[0-9]*' | sort -u | tr '\n' ' '; }
+
 answers() { curl -s -o /dev/null --noproxy '*' --max-time 5 "$1"; }
 listens() { (exec 3<>"/dev/tcp/$ADDRESS/$1") 2>/dev/null; }
 

@@ -20,6 +20,8 @@ ENDPOINTS = {
     "nova": ("compute", "8774/v2.1"),
     "cinder": ("block-storage", "8776/v3"),
 }
+PROJECTS = ("demo", "other", "third", "fourth")
+"""Each has a member of its own name and a reader: runs of the tests side by side need one each."""
 GROUP_TYPES = {"generic": {}, "consistent": {"consistent_group_snapshot_enabled": "<is> True"}}
 
 
@@ -27,17 +29,14 @@ def identity(cloud: Any) -> None:
     """Make projects, users with their roles, and the catalogue."""
     keystone = cloud.identity
     projects = {project.name: project for project in keystone.projects()}
-    for name in {"service", "demo", "other"} - set(projects):
+    for name in {"service", *PROJECTS} - set(projects):
         projects[name] = keystone.create_project(name=name, domain_id="default")
     if not keystone.find_role("service"):
         keystone.create_role(name="service")
     roles = {role.name: role for role in keystone.roles()}
     people = {**dict.fromkeys(ENDPOINTS, ("service", ["admin", "service"]))}
-    people |= {
-        "demo": ("demo", ["member"]),
-        "demo-reader": ("demo", ["reader"]),
-        "other": ("other", ["member"]),
-    }
+    people |= {name: (name, ["member"]) for name in PROJECTS}
+    people |= {f"{name}-reader": (name, ["reader"]) for name in PROJECTS}
     for name, (project, wanted) in people.items():
         user = keystone.find_user(name) or keystone.create_user(
             name=name, password=PASSWORD, domain_id="default", default_project_id=projects[project].id
@@ -58,7 +57,7 @@ def identity(cloud: Any) -> None:
 
 
 def services(cloud: Any) -> None:
-    """Wait for all services; make flavours, volume types and group types; lift the quotas; make a network."""
+    """Wait for all services; make flavours, volume types and group types; lift the quotas; make networks."""
     await_services(cloud)
     cinder = cloud.block_storage
     flavors = {flavor.name for flavor in cloud.compute.flavors()}
@@ -77,10 +76,11 @@ def services(cloud: Any) -> None:
     # Cinder's limits (ten volumes, ten backups ...) stand in its database, not in its configuration.
     names = ("volumes", "snapshots", "gigabytes", "backups", "backup_gigabytes", "groups")
     call(cinder, "put", "/os-quota-class-sets/default", {"quota_class_set": dict.fromkeys(names, -1)})
-    network = openstack.connect(cloud="demo").network
-    if not network.find_network("net"):
-        net = network.create_network(name="net")
-        network.create_subnet(network_id=net.id, ip_version=4, cidr="10.0.0.0/20", enable_dhcp=False)
+    for name in PROJECTS:
+        network = openstack.connect(cloud=name).network
+        if not network.find_network("net"):
+            net = network.create_network(name="net")
+            network.create_subnet(network_id=net.id, ip_version=4, cidr="10.0.0.0/20", enable_dhcp=False)
 
 
 def await_services(cloud: Any) -> None:

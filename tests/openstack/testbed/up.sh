@@ -11,6 +11,9 @@ set -euo pipefail
 
 [ "$(id -u)" = 0 ] || die "needs to be root"
 [ ${#TESTBED} -le 60 ] || die "the path $TESTBED is too long for Unix sockets: set TESTBED to a shorter one"
+for port in $PORTS; do
+    owned "$port" || die "port ${port%:*}, wanted by ${port#*:}, is in use by something else: $(holder "$port")"
+done
 mkdir -p "$ETC" "$STATE"/{keystone,glance/images,glance/staging,cinder/conversion,nova/instances,tmp} "$LOG" "$RUN" "$CACHE"
 export ETC STATE RUN
 
