@@ -133,11 +133,14 @@ class _Check:
             good, after_damage = replace(generation, body=fallback(generation.body)), False
 
     def _mend_head(self, series: Series, number: int, good: Generation) -> None:
-        """Keep the damaged bytes aside and write the last readable content in their place."""
+        """Keep the damaged bytes aside and write the last readable content in their place; a job without any goes."""
         key = series.key(number)
         try:
             self._store.put(f"{DAMAGED_FOLDER}/{key}", self._store.get(key))
         except BlobNotFound:
+            return
+        if not good.number and series.prefix.startswith(f"{journal.FOLDER}/"):
+            series.destroy()
             return
         series.mend(Generation(number, good.body, "", good.digest))
 

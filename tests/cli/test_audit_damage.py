@@ -1,4 +1,4 @@
-"""A damaged audit trail is told, and stops nobody from working."""
+"""Damaged records of what was done are told, mended where they can be, and stop nobody from working."""
 
 from __future__ import annotations
 
@@ -31,3 +31,19 @@ def test_work_goes_on_beside_a_trail_whose_end_is_damaged_and_verify_names_it(cs
     listed = csbsctl("audit", "list")
     assert "updateBackupPolicy" in listed.out
     assert "Warning: " in listed.err
+
+
+def test_a_job_nobody_can_read_any_more_is_put_aside_by_a_repair(csbsctl):
+    csbsctl.write(CONFIG)
+    csbsctl("sim", "server", "create", "web-01", "--disk", "1M")
+    csbsctl("apply", "--yes")
+    csbsctl("backup", "create", "web-01", "--name", "first")
+    for generation in (csbsctl.folder / "vault" / "jobs").rglob("*.json"):
+        damage(generation)
+    csbsctl("backup", "create", "web-01", "--name", "second")
+    assert "vault check" in csbsctl("job", "list", expect=1).err
+    assert "(mended)" in csbsctl("vault", "check", "--repair").out
+    kinds = [job["kind"] for job in csbsctl("job", "list", "--json").json]
+    assert kinds.count("backup") == 1
+    assert "The vault is sound" in csbsctl("vault", "check").out
+    assert len(csbsctl("backup", "list", "--json").json) == 2
