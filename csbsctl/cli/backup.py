@@ -353,6 +353,7 @@ def _set_protected(session: Session, names: Sequence[str], *, protected: bool) -
 def _chosen(
     site: Site, names: list[str], server: str | None, policy: str | None, older_than: str | None
 ) -> list[Backup]:
+    from csbsctl.protection.byhand import backups_before
     from csbsctl.protection.status import find_backed_up_server
 
     if bool(names) == (server is not None):
@@ -362,8 +363,7 @@ def _chosen(
             raise UsageError("--policy and --older-than go with --server")
         return [site.vault.catalogue.find(name) for name in names]
     before = site.clock.now() - _age(older_than)
-    backups = site.vault.catalogue.backups(*find_backed_up_server(site, server))
-    return [b for b in backups if b.started_at <= before and policy in (None, b.policy)]
+    return backups_before(site, *find_backed_up_server(site, server), before, policy)
 
 
 def _age(text: str | None) -> timedelta:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from csbsctl.errors import CsbsError, Interrupted, NotFound, Refused
 from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup, BackupState, Trigger
+from csbsctl.model.control import StackState
 from csbsctl.model.job import JobKind
 from csbsctl.model.server import Server
 from csbsctl.protection.due import read_agenda
@@ -26,6 +28,7 @@ from csbsctl.protection.recover import hold
 from csbsctl.protection.site import Site
 from csbsctl.provider import Depth, Image
 from csbsctl.rules.chains import Chains
+from csbsctl.rules.renames import under_present_names
 
 
 @dataclass(slots=True)
@@ -95,6 +98,16 @@ def run_policy(site: Site, policy: str, only: Sequence[str] = ()) -> Outcome:
         tags=dict(rules.tags),
     )
     return _back_up(site, servers, lambda _server: order)
+
+
+def backups_before(
+    site: Site, provider: str, server: str, instant: datetime, policy: str | None = None
+) -> list[Backup]:
+    """Return a server's backups that were begun until an instant; of one policy, by the name it is listed under."""
+    backups = site.vault.catalogue.backups(provider, server)
+    state = site.vault.control.head().stacks.get(site.stack) or StackState(live={}, applied={})
+    owned = {b.id for b in under_present_names(backups, state, site.stack) if policy in (None, b.policy)}
+    return [b for b in backups if b.started_at <= instant and b.id in owned]
 
 
 def delete_backups(site: Site, backups: Sequence[Backup], reason: str = "deleted by hand") -> Deleted:

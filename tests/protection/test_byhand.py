@@ -11,6 +11,7 @@ import pytest
 from csbsctl.errors import NotFound, Refused, UsageError
 from csbsctl.model.backup import BackupState, Kind, Trigger, Verification
 from csbsctl.protection.byhand import (
+    backups_before,
     create_backups,
     create_image,
     delete_backups,
@@ -41,6 +42,21 @@ NIGHTLY: dict[str, Any] = {
     },
     "bindings": {"web": {"policy": "gold", "match": {"name": "web-*"}}},
 }
+
+
+def test_backups_are_chosen_by_the_name_their_policy_has_now(world: World):
+    server = world.server("web-01")
+    world.declare(NIGHTLY)
+    world.run(world.night(0))
+    (backup,) = world.backups(server)
+    head = world.vault.control.head()
+    renamed = replace(head.stacks["default"], former={"platinum": ["gold"]})
+    world.vault.control.commit(
+        replace(head, generation=head.generation + 1, stacks={"default": renamed}, at=world.clock.now())
+    )
+    about = world.site, "default", server.id, world.clock.now()
+    assert backups_before(*about, "platinum") == backups_before(*about) == [backup]
+    assert backups_before(*about, "gold") == []
 
 
 def test_nothing_is_deleted_of_a_provider_that_is_not_configured(world: World):
