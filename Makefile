@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench soak schemas docs lock clean
+.PHONY: demo test test-s3 lint bench soak schemas docs lock clean
 
 demo: $(VENV)/.base
 	@$(BIN)/csbsctl demo
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Starts Ceph's radosgw (packages are installed when root) and OpenStack Swift on loopback, and stops them.
+test-s3: $(VENV)/.dev
+	@CSBSCTL_REAL_S3=1 $(BIN)/python -m pytest tests/s3 -m s3
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check --quiet .

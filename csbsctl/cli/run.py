@@ -12,7 +12,7 @@ from csbsctl.cli.session import Session
 from csbsctl.clock import format_instant
 from csbsctl.diagnostics import did_you_mean
 from csbsctl.errors import NotFound, UsageError
-from csbsctl.units import parse_duration
+from csbsctl.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from csbsctl.protection.runner import Runner, Summary
@@ -25,7 +25,13 @@ SOME_FAILED = 3
 
 @command(
     app,
-    examples=["csbsctl run", "csbsctl run --dry-run", "csbsctl run --watch --every 1m", "csbsctl run --json"],
+    examples=[
+        "csbsctl run",
+        "csbsctl run --dry-run",
+        "csbsctl run --watch --every 1m",
+        "csbsctl run --scrub 10G",
+        "csbsctl run --json",
+    ],
 )
 def run(
     session: Session,
@@ -41,18 +47,26 @@ def run(
     every: Annotated[
         str, typer.Option(metavar="TIME", help="With --watch: how long to wait between passes.")
     ] = "1m",
+    scrub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Also verify the backups not verified for longest, up to this many bytes a pass.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is due; change nothing.")] = False,
 ) -> None:
     """Back up what is due, delete what expired, and finish or undo what was interrupted.
 
     Run it from cron, a systemd timer or CI as often as you like: each slot is served once, however many run it at
-    once. Exits 3 when some servers failed.
+    once. Exits 3 when some servers failed, or when --scrub found damage.
     """
     from csbsctl.protection.runner import Runner
 
     interval = _seconds(every)
     with session.site(lines=True) as site:
-        runner = Runner(site, _known(site, policy))
+        runner = Runner(site, _known(site, policy), scrub=_bytes(scrub))
         if dry_run:
             _preview(session, runner)
             return
@@ -60,7 +74,7 @@ def run(
             runner.watch(interval, lambda summary: _tell(session, summary))
         summary = runner.once()
     _tell(session, summary)
-    if summary.failed:
+    if summary.failed or summary.damaged:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -69,6 +83,13 @@ def _seconds(text: str) -> float:
         return parse_duration(text).total_seconds()
     except ValueError as error:
         raise UsageError(f"--every: {error}") from None
+
+
+def _bytes(text: str | None) -> int:
+    try:
+        return parse_size(text) if text else 0
+    except ValueError as error:
+        raise UsageError(f"--scrub: {error}") from None
 
 
 def _known(site: Site, policies: list[str] | None) -> list[str] | None:
@@ -119,5 +140,7 @@ def _tell(session: Session, summary: Summary) -> None:
         (summary.missed, "missed"),
         (summary.deleted, "deleted"),
         (summary.recovered, "recovered"),
+        (summary.verified, "verified"),
+        (summary.damaged, "damaged"),
     )
     session.say(", ".join(f"{count} {what}" for count, what in counts if count) or "Nothing is due.")

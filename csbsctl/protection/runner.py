@@ -31,6 +31,7 @@ from csbsctl.protection.recover import (
     remove_leftovers,
     running_elsewhere,
 )
+from csbsctl.protection.scrub import scrub
 from csbsctl.protection.site import Site
 from csbsctl.rules.matching import Bound
 from csbsctl.rules.schedule import delay
@@ -65,6 +66,8 @@ class Summary:
     missed: int = 0
     deleted: int = 0
     recovered: int = 0
+    verified: int = 0
+    damaged: int = 0
     problems: list[str] = field(default_factory=list)
     """What kept servers from being considered at all: a cloud that is away, a binding that does not resolve."""
 
@@ -78,16 +81,22 @@ class Summary:
             "deleted": self.deleted,
             "missed": self.missed,
             "recovered": self.recovered,
+            "verified": self.verified,
+            "damaged": self.damaged,
             "problems": self.problems,
         }
 
 
 class Runner:
-    """Does what the policies of the site's stack ask for now; ``policies`` restricts it to some of them."""
+    """Does what the policies of the site's stack ask for now; ``policies`` restricts it to some of them.
 
-    def __init__(self, site: Site, policies: Collection[str] | None = None) -> None:
+    ``scrub`` is how many bytes of backups each pass verifies afterwards.
+    """
+
+    def __init__(self, site: Site, policies: Collection[str] | None = None, *, scrub: int = 0) -> None:
         self._site = site
         self._only = policies
+        self._scrub_budget = scrub
 
     def once(self) -> Summary:
         """Make one pass and return what it did.
@@ -104,6 +113,7 @@ class Runner:
             self._prune(agenda, summary)
             self._collect_garbage(summary)
             self._tend_keys()
+            self._scrub(summary)
             self._forget_old_jobs(summary)
         finally:
             self._site.vault.audit.flush()
@@ -261,6 +271,18 @@ class Runner:
         """Finish a change of keys that was cut off, so that a key somebody removed opens nothing any more."""
         if self._site.vault.keys:
             self._site.vault.keys.tend()
+
+    def _scrub(self, summary: Summary) -> None:
+        for ended in scrub(self._site, self._scrub_budget):
+            backup = ended.item
+            if ended.error:
+                summary.problems.append(f"verification of {backup.name}: {ended.error.message}")
+                continue
+            summary.verified += 1
+            if ended.result and not ended.result.sound:
+                summary.damaged += 1
+                what = "; ".join(d.message for found in ended.result.damage.values() for d in found)
+                summary.problems.append(f"{backup.name} of {backup.server.name} is damaged: {what}")
 
     def _forget_old_jobs(self, summary: Summary) -> None:
         """Let go of the journal of old jobs. That reads every job, so once a week, when there was something to do."""
