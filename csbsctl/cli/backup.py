@@ -248,6 +248,9 @@ def verify(
     bad = []
     rows = []
     for end in ended:
+        if end.result and end.result.gone:
+            session.say(f"{end.item.name} of {end.item.server.name} was deleted meanwhile.")
+            continue
         problems = _problems(end)
         bad += [end.item.name] if problems else []
         rows.append({"id": end.item.id, "name": end.item.name, "sound": not problems, "problems": problems})

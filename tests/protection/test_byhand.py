@@ -252,6 +252,15 @@ def test_a_failed_image_leaves_the_backup_free(world: World):
     assert create_image(world.site, backup).backup == backup.id
 
 
+def test_a_backup_that_is_deleted_while_it_is_read_is_not_called_damaged(world: World):
+    server = world.server("web-01")
+    backup = create_backups(world.site, [server]).succeeded[0]
+    delete_backups(world.site, [backup])
+    (ended,) = verify_backups(world.site, [backup])
+    assert ended.result is not None
+    assert (ended.result.gone, ended.result.damage) == (True, {})
+
+
 def test_a_clean_full_verification_passes_and_a_quick_one_says_nothing_new(world: World):
     server = world.server("web-01")
     backup = create_backups(world.site, [server]).succeeded[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from csbsctl.boundaries import Boundary
 from csbsctl.errors import CsbsError, Damaged, Interrupted, LeaseLost, ResourceNotFound
-from csbsctl.model.backup import Backup, Verification
+from csbsctl.model.backup import Backup, BackupState, Verification
 from csbsctl.model.job import JobKind
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.site import Site
@@ -28,6 +28,8 @@ class Verified:
 
     backup: Backup
     damage: dict[str, tuple[Damage, ...]]
+    gone: bool = False
+    """It was deleted while it was read: what was missing then says nothing."""
 
     @property
     def sound(self) -> bool:
@@ -56,6 +58,9 @@ def verify_backup(site: Site, lease: Lease, backup: Backup, depth: Depth, sample
         work.fail(error)
         raise
     READ()
+    if damage and _is_gone(work, backup):
+        work.finish(size=0)
+        return Verified(backup, {}, gone=True)
     after = _record(work, backup, depth, sound=not damage)
     RECORDED()
     work.finish(size=backup.size)
@@ -81,6 +86,12 @@ def _read(work: Work, backup: Backup, depth: Depth, sample: float) -> dict[str, 
         if found:
             damage[volume.name or volume.volume_id] = tuple(found)
     return damage
+
+
+def _is_gone(work: Work, backup: Backup) -> bool:
+    now = work.site.vault.catalogue.backups(backup.provider, backup.server.id)
+    states = [b.state for b in now if b.id == backup.id]
+    return not states or states[0] in (BackupState.WAITING_DELETE, BackupState.DELETING)
 
 
 def _record(work: Work, backup: Backup, depth: Depth, *, sound: bool) -> Backup:
