@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csbsctl.blobs import BlobExists, BlobNotFound, BlobStore
-from csbsctl.errors import CloudRefused, NotFound
+from csbsctl.errors import CloudRefused, Damaged, NotFound
 from csbsctl.model.backup import Kind, StoredVolume
 from csbsctl.provider import Host, Marker
 
@@ -73,10 +73,10 @@ class Shelf:
         return self.repository.open(name)
 
     def written(self, name: str) -> Written | None:
-        """Return what storing a disk took, or None when it is not (wholly) there."""
+        """Return what storing a disk took, or None when it is not (wholly and legibly) there."""
         try:
             return self.repository.describe(name)
-        except NotFound:
+        except (NotFound, Damaged):
             return None
 
     def announce(self, record: ShelfRecord) -> None:
@@ -109,9 +109,12 @@ class Shelf:
                 yield blob.key.removeprefix(_RECORDS)
 
     def records(self) -> Iterator[ShelfRecord]:
-        """Yield the records of all disks, stored or begun."""
+        """Yield the records of all disks, stored or begun; one that is damaged tells nothing."""
         for name in self.names():
-            record = self.record(name)
+            try:
+                record = self.record(name)
+            except Damaged:
+                continue
             if record:
                 yield record
 
