@@ -6,6 +6,8 @@ import enum
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from csbsctl.model.base import Record
 from csbsctl.model.policy import Consistency
 
@@ -63,7 +65,7 @@ class StoredVolume(Record):
     kind: Kind
     stored: int
     parent: str | None = None
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default_factory=dict)
     successors: tuple[str, ...] = ()
 
 
@@ -96,7 +98,7 @@ class Backup(Record):
     consistency: Consistency = Consistency.NONE
     method: str = ""
     """How the consistency was reached, in a word: ``reflink``, ``copy-before-write``, ``pause``, ``stopped`` ..."""
-    evidence: dict[str, Any] = {}
+    evidence: dict[str, Any] = Field(default_factory=dict)
     kind: Kind = Kind.FULL
     instant_restore: bool = False
     volumes: tuple[StoredVolume, ...] = ()
@@ -104,9 +106,9 @@ class Backup(Record):
     taken_at: datetime | None = None
     finished_at: datetime | None = None
     availability_zone: str | None = None
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
     images: tuple[str, ...] = ()
-    spec: dict[str, Any] = {}
+    spec: dict[str, Any] = Field(default_factory=dict)
     """Enough to build the server anew; the provider's own words."""
     error: dict[str, Any] | None = None
     """Code, message and hint of what went wrong."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from csbsctl.clock import format_instant
@@ -33,12 +34,13 @@ def backup_views(
         backups = list(site.vault.catalogue.backups(*find_backed_up_server(site, server)))
     else:
         backups = list(site.vault.catalogue.all())
+    expiry = _Expiry(site)
+    expiry.know(backups)
     known = {backup.id for backup in backups}
     wanted = {(b.provider, b.server.id) for b in backups} if server is not None else None
     for draft in _being_made(site.vault.jobs.open()):
         if draft.id not in known and (wanted is None or (draft.provider, draft.server.id) in wanted):
             backups.append(draft)
-    expiry = _Expiry(site)
     backups = list(expiry.under_present_names(backups))
     shown = [b for b in backups if (hidden or not b.expired) and policy in (None, b.policy)]
     shown.sort(key=lambda backup: (backup.started_at, backup.id))
@@ -155,7 +157,13 @@ class _Expiry:
         self._state = site.vault.control.head().stacks.get(site.stack) or StackState(live={}, applied={})
         self._declared = Declared.model_validate(self._state.live)
         self._outlooks: dict[str, Outlook | None] = {}
-        self._ends: dict[tuple[str, str, str], dict[str, datetime]] = {}
+        self._ends: dict[tuple[str, str, str], Mapping[str, datetime]] = {}
+        self._known: dict[tuple[str, str], list[Backup]] = {}
+
+    def know(self, backups: Iterable[Backup]) -> None:
+        """Take note of all backups of some servers, which need not be read again then."""
+        for backup in backups:
+            self._known.setdefault((backup.provider, backup.server.id), []).append(backup)
 
     def under_present_names(self, backups: Sequence[Backup]) -> tuple[Backup, ...]:
         """Return backups as belonging to the policy that their own became by a rename."""
@@ -165,15 +173,19 @@ class _Expiry:
         """Return when a backup stops being offered; None when nothing in sight ends it."""
         if backup.policy is None:
             return None
-        outlook = self._outlook(backup.policy)
-        if outlook is None or not self._is_bound(backup, backup.policy):
-            return None
         key = (backup.provider, backup.server.id, backup.policy)
         if key not in self._ends:
-            backups = self._site.vault.catalogue.backups(*key[:2])
-            self._ends[key] = outlook.existing_ends(self.under_present_names(backups))
+            self._ends[key] = self._all_ends(*key)
         end = self._ends[key].get(backup.id, FOREVER)
         return None if end == FOREVER else end
+
+    def _all_ends(self, provider: str, server: str, policy: str) -> Mapping[str, datetime]:
+        """Return when a policy ends the backups of a server; nothing where it does not prune it."""
+        outlook = self._outlook(policy)
+        if outlook is None or not self._is_bound(provider, server, policy):
+            return {}
+        backups = self._known.get((provider, server)) or self._site.vault.catalogue.backups(provider, server)
+        return outlook.existing_ends(self.under_present_names(backups))
 
     def _outlook(self, policy: str) -> Outlook | None:
         if policy not in self._outlooks:
@@ -187,14 +199,23 @@ class _Expiry:
             self._outlooks[policy] = outlook
         return self._outlooks[policy]
 
-    def _is_bound(self, backup: Backup, policy: str) -> bool:
+    @cached_property
+    def _members(self) -> Mapping[str, frozenset[str]]:
+        """Return whom each policy reached at the last apply; policies that nothing is bound to are left out."""
+        members: dict[str, set[str]] = {}
+        for name, binding in self._declared.bindings.items():
+            members.setdefault(binding.policy, set()).update(self._state.members.get(name, ()))
+        return {policy: frozenset(servers) for policy, servers in members.items()}
+
+    def _is_bound(self, provider: str, server: str, policy: str) -> bool:
         """Whether the policy prunes the server: told from the last apply and the slot log, without asking the cloud."""
-        bindings = [name for name, binding in self._declared.bindings.items() if binding.policy == policy]
-        if any(backup.server.id in self._state.members.get(name, {}) for name in bindings):
+        if policy not in self._members:
+            return False
+        if server in self._members[policy]:
             return True
         names = (policy, *(name.rpartition("/")[2] for name in self._state.former.get(policy, ())))
-        slots = self._site.vault.catalogue.slots(backup.provider, backup.server.id)
-        return bool(bindings) and any(name in slots for name in names)
+        slots = self._site.vault.catalogue.slots(provider, server)
+        return any(name in slots for name in names)
 
 
 def _backup(backup: Backup, expires_at: datetime | None) -> dict[str, Any]:
