@@ -13,7 +13,7 @@ from csbsctl.cli.command import command, group
 from csbsctl.cli.output import minute, plain
 from csbsctl.cli.run import SOME_FAILED
 from csbsctl.cli.session import Session
-from csbsctl.errors import Damaged, UsageError
+from csbsctl.errors import CsbsError, Damaged, UsageError
 from csbsctl.units import format_size, parse_duration
 
 if TYPE_CHECKING:
@@ -245,22 +245,26 @@ def verify(
         chosen = list(catalogue.all()) if all_ else [catalogue.find(name) for name in backups or ()]
         whole = [backup for backup in chosen if backup.state is BackupState.AVAILABLE]
         ended = verify_backups(site, whole, depth, sample or 0.1)
-    bad = []
+    bad: list[str] = []
+    unread: list[str] = []
     rows = []
     for end in ended:
         if end.result and end.result.gone:
             session.say(f"{end.item.name} of {end.item.server.name} was deleted meanwhile.")
             continue
         problems = _problems(end)
-        bad += [end.item.name] if problems else []
+        if problems:
+            (unread if end.error else bad).append(end.item.name)
         rows.append({"id": end.item.id, "name": end.item.name, "sound": not problems, "problems": problems})
         for problem in problems:
             session.say(f"{end.item.name} of {end.item.server.name}: {problem}")
     session.result({"verified": len(rows), "damaged": len(bad), "backups": rows})
-    if bad and not session.as_json:
-        raise Damaged(f"{len(bad)} of {len(rows)} backups are damaged: {', '.join(bad[:5])}")
-    if bad:
+    if (bad or unread) and session.as_json:
         raise typer.Exit(1)
+    if bad:
+        raise Damaged(f"{len(bad)} of {len(rows)} backups are damaged: {', '.join(bad[:5])}")
+    if unread:
+        raise CsbsError(f"{len(unread)} of {len(rows)} backups could not be read: {', '.join(unread[:5])}")
     session.say(
         f"{len(rows)} backup{'s are' if len(rows) != 1 else ' is'} sound."
         if rows

@@ -160,7 +160,8 @@ def _preflight(
 ) -> None:
     """Show what would happen, refuse what is forbidden, and ask before anything is overwritten."""
     plan = checked.plan
-    goal = f"server {plan.server.name}" if plan.server else f"a new server {plan.name}"
+    there = plan.server.name if plan.server else f"{plan.backup.server.name}, which is not there any more"
+    goal = f"a new server {plan.name}" if plan.name else f"server {there}"
     session.say(
         f"Backup {plan.backup.name} of {plan.backup.server.name}, taken {plan.backup.instant:%Y-%m-%d %H:%M:%S} UTC"
     )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from csbsctl.vault import Vault
 
 CONFIG_NAME = "csbs.yaml"
+_YEARS = range(1970, 9000)
+"""What ``--at`` may name: schedules are looked at for years in both directions, and calendars end."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -295,6 +297,9 @@ class Session:
 
 def _instant(text: str) -> Any:
     try:
-        return parse_instant(text)
-    except ValueError:
+        instant = parse_instant(text)
+    except (ValueError, OverflowError):
         raise UsageError(f"{text!r} is not a time", hint="write it like 2026-11-22T18:00:00Z") from None
+    if instant.year not in _YEARS:
+        raise UsageError(f"{text!r} is too far away: years go from {_YEARS.start} to {_YEARS.stop - 1}")
+    return instant

@@ -33,15 +33,20 @@ def each(
 ) -> list[Ended[Item, Result]]:
     """Do something to all items, given by provider, side by side as far as each cloud likes it.
 
-    Items not begun when somebody asks to stop end with Interrupted.
+    Items not begun when somebody asks to stop end with Interrupted, those of a cloud that cannot be had with why.
     """
+    without_cloud: list[Ended[Item, Result]] = []
     with ExitStack() as stack:
         waiting: list[Future[Ended[Item, Result]]] = []
         for provider, of_provider in items.items():
-            parallel = site.provider(provider).capabilities.parallel
+            try:
+                parallel = site.provider(provider).capabilities.parallel
+            except CsbsError as error:
+                without_cloud.extend(Ended(item, error=error) for item in of_provider)
+                continue
             pool = stack.enter_context(ThreadPoolExecutor(max(1, parallel), thread_name_prefix=provider))
             waiting.extend(pool.submit(_bounded, site, item, action) for item in of_provider)
-        return [future.result() for future in waiting]
+        return [*without_cloud, *(future.result() for future in waiting)]
 
 
 def by_provider(items: Iterable[Item], provider: Callable[[Item], str]) -> dict[str, list[Item]]:

@@ -60,6 +60,11 @@ def test_a_bad_time_says_how_to_write_one(csbsctl):
     assert "2026-11-22T18:00:00Z" in said.err
 
 
+def test_a_time_at_the_end_of_calendars_is_refused(csbsctl):
+    for time in ("9999-12-31T23:00:00Z", "0001-01-01T00:00:00Z"):
+        assert "is too far away" in csbsctl("--at", time, "forecast", expect=1).err
+
+
 def test_a_missing_directory_is_named(csbsctl):
     said = csbsctl("-C", "/nonexistent", "plan", expect=1)
     assert "/nonexistent is not a directory" in said.err

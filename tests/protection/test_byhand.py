@@ -261,6 +261,13 @@ def test_a_backup_that_is_deleted_while_it_is_read_is_not_called_damaged(world: 
     assert (ended.result.gone, ended.result.damage) == (True, {})
 
 
+def test_backups_of_a_cloud_that_cannot_be_had_do_not_stop_the_verification_of_others(world: World):
+    backup = create_backups(world.site, [world.server("web-01")]).succeeded[0]
+    elsewhere = backup.model_copy(update={"id": "elsewhere", "provider": "lost"})
+    ended = verify_backups(world.site, [elsewhere, backup])
+    assert [(end.item.id, end.error is None) for end in ended] == [("elsewhere", False), (backup.id, True)]
+
+
 def test_a_clean_full_verification_passes_and_a_quick_one_says_nothing_new(world: World):
     server = world.server("web-01")
     backup = create_backups(world.site, [server]).succeeded[0]
