@@ -189,6 +189,7 @@ def add_key(
         environ=dict(os.environ),
     )
     slot = _keys(session).add(_own(session), new, name)
+    _note(session, "addVaultKey", slot.id, slot.label)
     session.result({"id": slot.id, "name": slot.label, "kind": slot.kind})
     session.say(f"Added key {slot.label} ({slot.id[:8]}).")
 
@@ -200,6 +201,7 @@ def remove_key(
     """Remove a key; what is written from now on it cannot open."""
     session.out.confirm(f"Key {key} will no longer open the vault.", yes=yes, expect=key)
     slot = _keys(session).remove(_own(session), key)
+    _note(session, "removeVaultKey", slot.id, slot.label)
     session.result({"id": slot.id, "name": slot.label})
     session.say(
         f"Removed key {slot.label}. Data that was written before can still be read with old copies of the vault."
@@ -210,8 +212,16 @@ def remove_key(
 def rotate_key(session: Session) -> None:
     """Encrypt what is written from now on with a new data key; all keys go on opening everything."""
     number = _keys(session).rotate(_own(session))
+    _note(session, "rotateVaultKey", str(number), "")
     session.result({"data_key": number})
     session.say(f"Data key {number} is in use from now on.")
+
+
+def _note(session: Session, action: str, key: str, name: str) -> None:
+    """Leave a trace of who changed what opens the vault; it is written when the vault is closed."""
+    session.vault().audit.record(
+        action, resource_type="vaultKey", resource_id=key, details={"name": name} if name else None
+    )
 
 
 def _keys(session: Session) -> Keys:
