@@ -43,12 +43,14 @@ class Testbed:
     """The cloud, as its owner sees it: openstacksdk connections, and the bytes below Cinder."""
 
     directory: Path
-    made: list[tuple[str, str]] = field(default_factory=list)
+    _connections: dict[str, Any] = field(default_factory=dict)
 
     def connect(self, cloud: str = PROJECT) -> Any:
         import openstack
 
-        return openstack.connect(cloud=cloud)
+        if cloud not in self._connections:
+            self._connections[cloud] = openstack.connect(cloud=cloud)
+        return self._connections[cloud]
 
     def bytes_of(self, *arguments: object, data: bytes = b"") -> str:
         """Run the helper that reads and writes volumes below Cinder."""
@@ -131,7 +133,7 @@ class Bench:
         while (seen := look()) != wanted:
             assert "error" not in seen.lower(), seen
             assert time.monotonic() < end, f"still {seen}, not {wanted}"
-            time.sleep(0.2)
+            time.sleep(0.4)
 
     def step(self, server_id: str, *, job: str | None = None, backup: str = "", **hooks: Any) -> Step:
         return Step(Marker(VAULT, job or self.job, server_id, backup), **hooks)

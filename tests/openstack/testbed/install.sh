@@ -32,7 +32,7 @@ install_python() {
     touch "$VENV/.complete-$stamp"
 }
 
-# borrow_bindings: Debian's compiled modules, and our Neutron driver, become part of the environment
+# borrow_bindings: Debian's compiled modules, and our drivers for Neutron and Cinder, become part of the environment
 borrow_bindings() {
     local site dist module
     site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -45,7 +45,7 @@ borrow_bindings() {
     fi
     dist=$site/testbed_binder-1.dist-info
     mkdir -p "$dist"
-    cp "$HERE/testbed_binder.py" "$site/"
+    cp "$HERE"/testbed_{binder,backup}.py "$site/"
     printf 'Metadata-Version: 2.1\nName: testbed-binder\nVersion: 1\n' >"$dist/METADATA"
     printf '[neutron.ml2.mechanism_drivers]\ntestbed = testbed_binder:Binder\n' >"$dist/entry_points.txt"
 }
