@@ -285,9 +285,12 @@ class Runner:
                 summary.problems.append(f"{backup.name} of {backup.server.name} is damaged: {what}")
 
     def _forget_old_jobs(self, summary: Summary) -> None:
-        """Let go of the journal of old jobs. That reads every job, so once a week, when there was something to do."""
+        """Let go of old jobs and of restores nobody went on with. That reads every job, so on one day of six only.
+
+        Of six, not of a week: whatever weekdays a policy runs on, its turn comes within six of them.
+        """
         now = self._site.clock.now()
-        if summary.deleted and now.toordinal() % 7 == 0:
+        if (summary.succeeded or summary.deleted) and now.toordinal() % 6 == 0:
             abandon_restores(self._site, now - JOBS_KEPT)
             self._site.vault.jobs.forget(now - JOBS_KEPT)
 

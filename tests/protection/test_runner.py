@@ -294,6 +294,19 @@ def test_a_pass_under_a_clock_that_ran_ahead_does_not_end_the_schedule_when_it_i
     assert slots[-4:] == [world.night(1), world.night(2), world.night(4), world.night(400)]
 
 
+@pytest.mark.parametrize(("day", "first"), [("wed", 3), ("sun", 0)])
+def test_old_jobs_are_forgotten_whatever_weekday_a_policy_runs_on_and_though_nothing_expires(
+    world: World, day: str, first: int
+):
+    world.server("web-01")
+    policy = {"schedule": {"at": ["02:00"], "days": [day]}, "retention": {"permanent": True}}
+    world.declare({**NIGHTLY, "policies": {"gold": policy}})
+    for number in range(first, 140, 7):
+        world.run(world.night(number))
+    oldest = min(job.started_at for job in world.vault.jobs.list())
+    assert world.clock.now() - oldest < timedelta(days=30 + 6 * 7)
+
+
 class WrongClock(VirtualClock):
     """A clock that is wrong and does not know it."""
 
