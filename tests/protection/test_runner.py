@@ -54,6 +54,8 @@ def test_nothing_is_due_before_the_first_slot_after_the_commit(world: World):
         "deleted": 0,
         "missed": 0,
         "recovered": 0,
+        "verified": 0,
+        "damaged": 0,
         "problems": [],
     }
 
