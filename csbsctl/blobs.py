@@ -73,6 +73,11 @@ class ScopedStore:
     inner: BlobStore
     prefix: str
 
+    @property
+    def remote(self) -> bool:
+        """Whether every request is a round trip, so that many should be under way at once."""
+        return bool(getattr(self.inner, "remote", False))
+
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See BlobStore."""
         return self.inner.get(self.prefix + key, start, length)

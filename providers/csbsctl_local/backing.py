@@ -88,7 +88,7 @@ class BackupSteps:
                 stored.ref,
                 depth.value,
                 sample=sample,
-                threads=self._site.settings.threads,
+                threads=self._site.shelf.readers(self._site.settings.threads),
                 check=step.check,
                 progress=step.progress,
             )

@@ -103,7 +103,11 @@ class RestoreSteps:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)  # see the cloud's sweep
             self._site.shelf.repository.restore(
-                manifest, fd, check=step.check, progress=step.progress, threads=self._site.settings.threads
+                manifest,
+                fd,
+                check=step.check,
+                progress=step.progress,
+                threads=self._site.shelf.readers(self._site.settings.threads),
             )
             os.ftruncate(fd, volume.size)  # the target may be larger: its tail becomes zeros
         finally:

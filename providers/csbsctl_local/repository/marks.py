@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 from csbsctl.errors import NotFound
 
 from .deposit import Check
 from .layout import ChunkName, PackId
-from .manifest import leaf_names
+from .manifest import Manifest, leaf_names
 from .parts import Parts
 from .run import Run
+
+Item = TypeVar("Item")
+_AT_ONCE = 8
+"""Manifests and leaves that are read side by side: in a bucket every one is a round trip."""
+_BATCH = 64
 
 
 class Marks:
@@ -32,9 +40,12 @@ class Marks:
         self.live: Counter[PackId] = Counter()
         self.absent: set[ChunkName] = set()
         self._lost = parts.lost()
-        for name in names:
-            check()
-            self._mark_manifest(name)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mark") as pool:
+            for some in _batches(names):
+                check()
+                for manifest in pool.map(self._read, some):
+                    if manifest is not None:
+                        self._mark_manifest(manifest, pool, check)
 
     def totals(self) -> Counter[PackId]:
         """Return how many chunks and leaves each pack holds, needed or not."""
@@ -57,14 +68,18 @@ class Marks:
         for place, name in sorted(found):
             yield place.pack, name
 
-    def _mark_manifest(self, name: str) -> None:
+    def _read(self, name: str) -> Manifest | None:
         try:
-            manifest = self._parts.manifest(name)
+            return self._parts.manifest(name)
         except NotFound:
-            return  # deleted since it was listed
-        for _, leaf in manifest.each():
-            if self._mark(leaf) and leaf not in self._lost:
-                for chunk in leaf_names(self._parts.fetcher.item(leaf)):
+            return None  # deleted since it was listed
+
+    def _mark_manifest(self, manifest: Manifest, pool: ThreadPoolExecutor, check: Check) -> None:
+        fresh = (leaf for _, leaf in manifest.each() if self._mark(leaf) and leaf not in self._lost)
+        for leaves in _batches(fresh):
+            check()
+            for plain in pool.map(self._parts.fetcher.item, leaves):
+                for chunk in leaf_names(plain):
                     self._mark(chunk)
 
     def _mark(self, name: ChunkName) -> bool:
@@ -86,3 +101,10 @@ class Marks:
         chosen[0][chosen[1]] = 1
         self.live[chosen[2]] += 1
         return True
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield items a few at a time, so that what is read ahead does not grow with the disks."""
+    left = iter(items)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
