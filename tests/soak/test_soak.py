@@ -92,8 +92,8 @@ class Soak:
         return Running(self.starter.start([*shared, *words], output, None, 1), words, output)
 
     def end(self, running: Running, code: int, *allowed: int) -> str:
-        said = running.output.read_text()
-        running.output.unlink()
+        said = running.output.read_text() if running.output.exists() else ""  # killed before its first breath
+        running.output.unlink(missing_ok=True)
         assert "nobody foresaw" not in said, (running.words, said)
         assert "internal error" not in said, (running.words, said)
         assert code in allowed, (running.words, code, said)
