@@ -86,7 +86,7 @@ def foreign(found: dict[str, str] | None) -> dict[str, str]:
 
 def describe(marker: Marker, role: str) -> str:
     """Return the description that marks a volume; ``role`` (no spaces) says what it is for."""
-    return f"csbsctl {marker.vault} {marker.job} {marker.server} {marker.backup or '-'} {role}"
+    return " ".join(["csbsctl", *(field or "-" for field in identity(marker)), role])
 
 
 def described(description: str | None) -> tuple[Marker, str] | None:
@@ -94,5 +94,5 @@ def described(description: str | None) -> tuple[Marker, str] | None:
     match = _DESCRIPTION.match(description or "")
     if not match:
         return None
-    backup = "" if match["backup"] == "-" else match["backup"]
-    return Marker(match["vault"], match["job"], match["server"], backup), match["role"]
+    *fields, role = ("" if text == "-" else text for text in match.groups())
+    return Marker(*fields), role

@@ -45,6 +45,8 @@ def test_a_description_marks_a_volume():
     text = marks.describe(Marker("v", "j", "s"), "disk-0")
     assert len(marks.describe(Marker(*["x" * 36] * 4), "image-10")) < 255
     assert marks.described(text) == (Marker("v", "j", "s"), "disk-0")
+    of_no_server = Marker("v", "j", "", "b")
+    assert marks.described(marks.describe(of_no_server, "disk-0")) == (of_no_server, "disk-0")
     assert marks.described("the database's disk") is None
 
 

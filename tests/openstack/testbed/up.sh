@@ -102,4 +102,4 @@ if [ $NOVA_DRIVER = libvirt ]; then
     [ -s "$CACHE/guest.raw" ] || "$HERE/guest/build.sh" "$CACHE/guest.raw" >"$LOG/guest-build.log" 2>&1
     python "$HERE/seed.py" guest "$CACHE/guest.raw"
 fi
-say "ready: export TESTBED=$TESTBED OS_CLIENT_CONFIG_FILE=$OS_CLIENT_CONFIG_FILE   (clouds: admin, demo, demo-reader, other)"
+say "ready: export TESTBED=$TESTBED OS_CLIENT_CONFIG_FILE=$OS_CLIENT_CONFIG_FILE   (clouds: admin; demo, other, third, fourth, each with -reader)"
