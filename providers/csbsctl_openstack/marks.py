@@ -94,5 +94,5 @@ def described(description: str | None) -> tuple[Marker, str] | None:
     match = _DESCRIPTION.match(description or "")
     if not match:
         return None
-    *fields, role = ("" if text == "-" else text for text in match.groups())
-    return Marker(*fields), role
+    vault, job, server, backup, role = ("" if text == "-" else text for text in match.groups())
+    return Marker(vault, job, server, backup), role
