@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from csbsctl.boundaries import Boundary
-from csbsctl.errors import ProviderError, ResourceNotFound
+from csbsctl.errors import ProviderError, ResourceConflict, ResourceNotFound
 from csbsctl.model.backup import StoredVolume
 from csbsctl.model.server import Server
 from csbsctl.provider import Mapping, RestoredVolume, RestorePlan, Step
@@ -50,6 +50,7 @@ class Restorer:
             body = self._fresh(step, plan, mapping)
             return RestoredVolume(mapping, body["id"], {"way": way.value})
         assert plan.server
+        self._demand_stopped(plan.server.id)
         extra = {"way": way.value, "delete_on_termination": self._deleted_with(plan.server.id, target.id)}
         if way is Way.RESET:
             if self._volumes.get(target.id)["status"] == "in-use":
@@ -66,6 +67,7 @@ class Restorer:
         ordered = sorted(restored, key=_place_of)
         if ordered and ordered[0].extra["way"] == Way.REPLACE:
             return self._replace(step, plan, ordered[0])
+        self._demand_stopped(server_id)
         for item in ordered:
             self._place(step, server_id, item)
             _SWAPPED()
@@ -142,6 +144,11 @@ class Restorer:
         self._servers.stop(step, body["id"])
         self._servers.settle(body["id"])
         return self._inventory.server(body["id"])
+
+    def _demand_stopped(self, server_id: str) -> None:
+        """Keep the disks of a running server from being overwritten under it."""
+        if self._servers.get(server_id)["status"] in {"ACTIVE", "PAUSED"}:
+            raise ResourceConflict(f"server {server_id} is running", hint="stop it first")
 
     def _deleted_with(self, server_id: str, volume_id: str) -> bool:
         attached = self._servers.get(server_id)["os-extended-volumes:volumes_attached"]

@@ -114,10 +114,14 @@ class Flow:
     def restore(self, backup: Backup, server: Server, **changes: Any) -> Server:
         step, plan = self.step(server), self.plan(backup, server, **changes)
         self.provider.stop(step, server.id)
-        restored = [self.provider.restore(step, plan, mapping) for mapping in plan.mappings]
-        server = self.provider.swap(step, plan, restored)
+        server = self.put_back(step, plan)
         self.provider.start(step, server.id)
         return self.provider.server(server.id)
+
+    def put_back(self, step: Step, plan: RestorePlan) -> Server:
+        """Restore all disks of a stopped server and put them into their places."""
+        restored = [self.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+        return self.provider.swap(step, plan, restored)
 
     def build(self, backup: Backup, name: str, step: Step | None = None, **changes: Any) -> Server:
         step, plan = step or self.step(), self.plan_new(backup, name, **changes)
