@@ -10,7 +10,7 @@ demo: $(VENV)/.base
 	@$(BIN)/csbsctl demo
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # Starts Ceph's radosgw (packages are installed when root) and OpenStack Swift on loopback, and stops them.
 test-s3: $(VENV)/.dev
