@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import csbsctl
 
@@ -41,14 +41,20 @@ def main(argv: list[str] | None = None) -> int:
         else:
             code = _guarded(words)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough
-        _hush(sys.stdout)
-        return 0
-    except OSError as error:  # the disk behind ``> file`` is full
-        _hush(sys.stdout)
-        print(f"Error: cannot write the output: {error.strerror}", file=sys.stderr)  # noqa: T201
-        return 1
+    except OSError as error:
+        return _unwritten(error)
     return code
+
+
+def _unwritten(error: OSError) -> int:
+    """Return the exit code when the last words could not be written: none is needed where nobody reads any more."""
+    from csbsctl.cli.output import hush
+
+    hush(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    print(f"Error: cannot write the output: {error.strerror}", file=sys.stderr)  # noqa: T201 - stdout is full
+    return 1
 
 
 def _open_streams() -> None:
@@ -56,11 +62,6 @@ def _open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
-
-
-def _hush(stream: TextIO) -> None:
-    """Let what is still buffered go nowhere, or the interpreter complains about it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _guarded(words: list[str]) -> int:

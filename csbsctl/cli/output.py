@@ -94,17 +94,22 @@ class Output:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    """Print at once.
+    """Print at once. A reader that went away has seen enough: the rest goes nowhere, and the work goes on.
 
     Raises:
-        CsbsError: what the output goes to is full. A reader that went away is a BrokenPipeError, and the caller's.
+        CsbsError: what the output goes to is full.
     """
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
-        raise
+        hush(stream)
     except OSError as error:
         raise CsbsError(f"cannot write the output: {error.strerror}", code="output") from error
+
+
+def hush(stream: TextIO) -> None:
+    """Let what is still buffered, and what comes, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def minute(text: str | None) -> str | None:
