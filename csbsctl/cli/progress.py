@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -60,8 +59,8 @@ class ProgressReporter:
             self._bars.close()
 
     def report(self, event: Event) -> None:
-        """Show an event; a reader that went away must not stop the job that reports."""
-        with self._lock, contextlib.suppress(BrokenPipeError):
+        """Show an event."""
+        with self._lock:
             if self._lines:
                 self._out.event(event.to_json())
             if isinstance(event, JobProgress):

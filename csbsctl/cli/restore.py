@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from csbsctl.cli import completion
 from csbsctl.cli.command import command
-from csbsctl.cli.session import Session
-from csbsctl.clock import parse_instant
+from csbsctl.cli.session import Session, instant_of
 from csbsctl.errors import UsageError
 from csbsctl.units import format_size
 
@@ -131,16 +129,9 @@ def _chosen(site: Site, wanted: str | None, server: str | None, as_of: str | Non
     if server is None:
         raise UsageError("name a backup, or a server with --server", hint="csbsctl backup list shows them")
     provider, server_id = find_backed_up_server(site, server)
-    return backup_as_of(site, provider, server_id, _instant(as_of) if as_of else site.clock.now())
-
-
-def _instant(text: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except ValueError:
-        raise UsageError(
-            f"--as-of: {text!r} is not a time", hint="write it like 2026-11-22T18:00:00Z"
-        ) from None
+    return backup_as_of(
+        site, provider, server_id, instant_of("--as-of", as_of) if as_of else site.clock.now()
+    )
 
 
 def _mapping(pairs: list[str]) -> dict[str, str]:

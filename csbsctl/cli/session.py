@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -74,7 +75,7 @@ class Session:
                 f"{self.directory} is not a directory", hint="-C wants the folder that holds csbs.yaml"
             )
         self.out = Output(as_json=options.as_json, color=False if options.no_color else None)
-        self.clock = SystemClock(_instant(options.at) if options.at else None)
+        self.clock = SystemClock(instant_of("--at", options.at) if options.at else None)
         self._providers: dict[str, Provider] = {}
         self._vault: Vault | None = None
 
@@ -295,11 +296,16 @@ class Session:
         self.out.result(document)
 
 
-def _instant(text: str) -> Any:
+def instant_of(option: str, text: str) -> datetime:
+    """Return the instant that an option names. Raises UsageError for what is no time, or too far away to reckon with."""
     try:
         instant = parse_instant(text)
     except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is not a time", hint="write it like 2026-11-22T18:00:00Z") from None
+        raise UsageError(
+            f"{option}: {text!r} is not a time", hint="write it like 2026-11-22T18:00:00Z"
+        ) from None
     if instant.year not in _YEARS:
-        raise UsageError(f"{text!r} is too far away: years go from {_YEARS.start} to {_YEARS.stop - 1}")
+        raise UsageError(
+            f"{option}: {text!r} is too far away: years go from {_YEARS.start} to {_YEARS.stop - 1}"
+        )
     return instant

@@ -68,3 +68,11 @@ def test_a_time_at_the_end_of_calendars_is_refused(csbsctl):
 def test_a_missing_directory_is_named(csbsctl):
     said = csbsctl("-C", "/nonexistent", "plan", expect=1)
     assert "/nonexistent is not a directory" in said.err
+
+
+def test_a_time_at_the_end_of_the_calendar_is_refused_wherever_it_is_given(csbsctl):
+    csbsctl.write("version: 1\nproviders: {default: {type: local}}\n")
+    csbsctl("vault", "init")
+    csbsctl("sim", "server", "create", "web-01", "--disk", "1M")
+    words = ("restore", "--server", "web-01", "--as", "copy", "--as-of", "0001-01-01T00:00:00+14:00")
+    assert "--as-of: '0001-01-01T00:00:00+14:00' is not a time" in csbsctl(*words, expect=1).err
