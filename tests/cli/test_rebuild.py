@@ -20,6 +20,7 @@ def test_a_lost_catalogue_is_rebuilt_and_what_it_lists_restores(csbsctl):
     csbsctl("apply", "--yes")
     csbsctl.at = "2026-11-21T02:05:00Z"
     csbsctl("run")
+    csbsctl.at = "2026-11-21T03:00:00Z"  # the clock of each command starts anew
     csbsctl("backup", "create", "web-01", "--name", "by-hand")
     before = csbsctl("backup", "list", "--json").json
     digest = csbsctl("sim", "disk", "sha256", "web-01:1", "--json").json["sha256"]
