@@ -129,8 +129,7 @@ def any_failed(site: Site, jobs: Iterable[str]) -> bool:
 def abandon_restores(site: Site, before: datetime) -> None:
     """Give up failed restores that nobody went on with since an instant, and remove what they left."""
     old = [j for j in site.vault.jobs.list() if is_resumable(j) and (j.finished_at or j.started_at) < before]
-    for server in {str(job.server) for job in old}:
-        supersede(site, old, server)
+    supersede(site, old)
     for provider in {job.provider for job in old} & site.providers.keys():
         remove_leftovers(site, provider)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 
 from csbsctl.clock import format_instant
-from csbsctl.errors import NotFound
+from csbsctl.errors import CsbsError, NotFound
 from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup
 from csbsctl.model.job import Job, JobState
@@ -16,7 +16,6 @@ from csbsctl.protection.jobs.restore import (
     carry_out,
     is_resumable,
     same_request,
-    supersede,
 )
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.preflight import Preflight, RestoreRequest, check_restore
@@ -64,7 +63,7 @@ def earlier_try(site: Site, request: RestoreRequest) -> Job | None:
 def _go_on(site: Site, job: Job) -> Restored:
     with site.vault.leases.acquire(job.provider, lease_of(job)) as lease:
         settle_others(site, lease, but=job.id)
-        return carry_out(Work.resume(site, lease, site.vault.jobs.get(job.id)))
+        return _finish(site, Work.resume(site, lease, site.vault.jobs.get(job.id)))
 
 
 def _anew(site: Site, request: RestoreRequest, checked: Preflight) -> Restored:
@@ -75,9 +74,16 @@ def _anew(site: Site, request: RestoreRequest, checked: Preflight) -> Restored:
             lease = stack.enter_context(hold(site, provider, checked.plan.server.id))
             checked = check_restore(site, request)
             checked.insist()
-            assert checked.plan.server is not None
-            if supersede(site, site.vault.jobs.list(), checked.plan.server.id):
-                remove_leftovers(site, provider)
         else:
             lease = stack.enter_context(site.vault.leases.acquire(provider, f"restore~{job_id}"))
-        return carry_out(begin_restore(site, lease, job_id, request, checked))
+        return _finish(site, begin_restore(site, lease, job_id, request, checked))
+
+
+def _finish(site: Site, work: Work) -> Restored:
+    """Do what is left of a restore, and remove what the ones that it overtook had brought back, whichever way it ends."""
+    try:
+        return carry_out(work)
+    finally:
+        if work.result("overtook"):
+            with suppress(CsbsError):  # how the restore ended is what matters; the next run tries again
+                remove_leftovers(site, work.job.provider)

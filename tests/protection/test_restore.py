@@ -210,8 +210,26 @@ def test_another_request_for_the_server_overtakes_a_failed_one(world: World):
     assert any(left.startswith("volume") for left in world.leftovers())
     restore(world.site, RestoreRequest(other, safety=False))
     assert world.leftovers() == [], "what the overtaken one had restored is removed"
+    assert world.cloud.server(server.id).state is ServerState.ACTIVE, (
+        "it ran before the failed one stopped it"
+    )
     restore(world.site, RestoreRequest(backup, safety=False))
     assert world.digest(server) == before
+
+
+def test_a_restore_that_never_got_to_its_disks_overtakes_nothing(world: World):
+    server, backup, before = backed_up(world)
+    world.cloud.cloud.faults.add("swap", "refused", times=1)
+    with pytest.raises(CsbsError):
+        restore(world.site, RestoreRequest(backup))
+    other = create_backups(world.site, [server]).succeeded[0]
+    world.cloud.cloud.faults.add("snapshot", "refused", times=1)
+    with pytest.raises(Refused, match="safety backup"):
+        restore(world.site, RestoreRequest(other))
+    assert world.cloud.server(server.id).state is ServerState.STOPPED, "its disks are still half restored"
+    restore(world.site, RestoreRequest(backup))
+    assert world.digest(server) == before
+    assert world.cloud.server(server.id).state is ServerState.ACTIVE
 
 
 def test_a_damaged_backup_is_found_by_verify_and_not_offered_as_good(world: World):

@@ -2,7 +2,7 @@
 
 In place: ``safety`` (a backup of the present state), ``stopped``, ``restored:<volume id>`` for each disk, ``swapped``,
 ``started``. As a new server: ``restored:...``, ``built``. A job that failed midway keeps its steps; the same request
-goes on with it. Checks belong to the preflight and are done before.
+goes on with it, until another restore of the server overtakes it. Checks belong to the preflight and are done before.
 """
 
 from __future__ import annotations
@@ -48,15 +48,20 @@ class Restored:
 
 
 def begin_restore(site: Site, lease: Lease, job_id: str, request: RestoreRequest, checked: Preflight) -> Work:
-    """Write down the intent of a restore that passed its preflight."""
+    """Write down the intent of a restore that passed its preflight.
+
+    A server that a failed restore left stopped counts as running when it ran before that one.
+    """
     plan = checked.plan
     server = plan.server
+    overtaken = _unfinished(site, plan.backup.provider, request.identity())
     intent = {
         "name": plan.backup.name,
         "request": request.identity(),
         "plan": to_plain(plan),
         "safety": new_id() if checked.safety else None,
-        "was_running": server is not None and server.state is ServerState.ACTIVE,
+        "was_running": _is_running(plan) or any(job.intent["was_running"] for job in overtaken),
+        "overtakes": [job.id for job in overtaken],
         "notes": list(checked.notes),
         "lease": lease.server,
     }
@@ -135,6 +140,9 @@ def _restore_in_place(work: Work, plan: RestorePlan, server: Server) -> None:
         work.patiently(lambda: work.provider.stop(work.step("stop"), server.id))
         work.record("stopped")
         STOPPED()
+    _overtake(
+        work
+    )  # not before something is changed: should this be given up untouched, the earlier can still go on
     restored = _restore_disks(work, plan)
     if not work.done("swapped"):
         after = work.patiently(lambda: work.provider.swap(work.step("swap"), plan, restored))
@@ -148,6 +156,7 @@ def _restore_in_place(work: Work, plan: RestorePlan, server: Server) -> None:
 
 
 def _build(work: Work, plan: RestorePlan) -> None:
+    _overtake(work)
     restored = _restore_disks(work, plan)
     if not work.done("built"):
         built = work.patiently(lambda: work.provider.build(work.step("build"), plan, restored))
@@ -197,7 +206,7 @@ def _give_up(work: Work, plan: RestorePlan, error: CsbsError) -> None:
     work.undoing = True
     begun = has_begun(work.job)
     with suppress(CsbsError):
-        if plan.server and work.job.intent["was_running"] and not begun:
+        if plan.server and _is_running(plan) and not begun:
             work.provider.start(work.step("start"), plan.server.id)
     _set_state(work, plan.backup, BackupState.AVAILABLE)
     if begun:
@@ -258,12 +267,32 @@ def _audit(work: Work, plan: RestorePlan, outcome: str, reason: str | None) -> N
     )
 
 
-def supersede(site: Site, jobs: Sequence[Job], server: str) -> bool:
-    """Call failed restores of a server overtaken: nobody will go on with them. Return whether there were any."""
-    overtaken = [job for job in jobs if job.server == server and is_resumable(job)]
-    for job in overtaken:
+def supersede(site: Site, jobs: Sequence[Job]) -> None:
+    """Call failed restores overtaken: nobody will go on with them, and what they left is nobody's."""
+    for job in jobs:
         site.vault.jobs.update(job.model_copy(update={"steps": {**job.steps, "superseded": True}}))
-    return bool(overtaken)
+
+
+def _overtake(work: Work) -> None:
+    """Take the place of failed restores of the same server, or of the same new name."""
+    if not work.done("overtook"):
+        jobs = [job for job in work.site.vault.jobs.list() if job.id in work.job.intent.get("overtakes", ())]
+        supersede(work.site, jobs)
+        work.record("overtook", bool(jobs))
+
+
+def _unfinished(site: Site, provider: str, wanted: dict[str, Any]) -> list[Job]:
+    """Return the failed restores with the aim of a request: the same server, or the same new name."""
+
+    def aim(request: dict[str, Any]) -> tuple[Any, Any]:
+        return request["server"], request["name"]
+
+    failed = [job for job in site.vault.jobs.list() if job.provider == provider and is_resumable(job)]
+    return [job for job in failed if aim(job.intent["request"]) == aim(wanted)]
+
+
+def _is_running(plan: RestorePlan) -> bool:
+    return plan.server is not None and plan.server.state is ServerState.ACTIVE
 
 
 def same_request(job: Job, request: RestoreRequest) -> bool:
