@@ -16,7 +16,7 @@ from typing import Any, Self
 from csbsctl.blobs import BlobNotFound
 from csbsctl.boundaries import Boundary
 from csbsctl.clock import Clock, format_instant
-from csbsctl.errors import Conflict, LeaseLost, StoreUnavailable
+from csbsctl.errors import Conflict, Damaged, LeaseLost, StoreUnavailable
 from csbsctl.vault.catalogue import Catalogue
 from csbsctl.vault.documents import Codec
 from csbsctl.vault.naming import server_segment, split_segment
@@ -58,7 +58,8 @@ class Lease:
         self._segment = segment
         self._generation = generation
         self._checked = float("-inf")
-        self._over = False
+        self._gone = False
+        self._released = False
 
     def check(self) -> None:
         """Make sure the server is still ours; call it right before every call that changes something.
@@ -66,21 +67,24 @@ class Lease:
         Raises:
             LeaseLost: another runner took over, or the lease was released.
         """
-        if self._over:
+        if self._gone or self._released:
             raise self._lost()
         if not self._leases.trusted_since(self._checked):
             now = self._leases.clock.monotonic()
             if not self._leases.stands(self._segment, self._generation):
-                self._over = True
+                self._gone = True
                 raise self._lost()
             self._checked = now
 
     def release(self) -> None:
         """Give the server back. Harmless when called twice, when the lease was lost, and when the store is away."""
-        if self._over:
+        if self._released:
             return
-        self._over = True
-        self._leases.give_back(self._segment, self._generation)
+        self._released = True
+        if self._gone:
+            self._leases.forget(self._segment)
+        else:
+            self._leases.give_back(self._segment, self._generation)
 
     def __enter__(self) -> Self:
         return self
@@ -117,8 +121,10 @@ class Leases:
         self._witness = witness
         self._catalogue = catalogue
         self._held: set[str] = set()
+        self._unreturned: dict[str, Generation] = {}
         self._lock = threading.Lock()
-        """Guards ``_held``: the segments that this process has or is about to take."""
+        """Guards ``_held``, the segments that this process has or is about to take, and ``_unreturned``, those that it
+        could not give back while the store was away."""
 
     def acquire(self, provider: str, server: str, *, patience: float = 0.0) -> Lease:
         """Take the lease of a server, from a dead runner if need be.
@@ -189,19 +195,40 @@ class Leases:
         return self._store.remote and self.clock.monotonic() - moment < _RECHECK
 
     def give_back(self, segment: str, generation: Generation) -> None:
-        """Commit the end of a lease, if it is ours still."""
+        """Commit the end of a lease, if it is ours still; where the store is away that waits for ``close``."""
         try:
             self._series(segment).commit(generation, _body(generation.body["number"], None, self.clock))
             RELEASED()
-        except (
-            Conflict,
-            StoreUnavailable,
-        ):  # taken over; or unreachable: we know that we do not hold it any more
+        except Conflict:  # taken over
             pass
-        finally:
+        except StoreUnavailable:
             with self._lock:
-                self._held.discard(segment)
-            self.runner.let_go()
+                self._unreturned[segment] = generation
+        finally:
+            self.forget(segment)
+
+    def forget(self, segment: str) -> None:
+        """Note that this process works under a lease no longer, so that it may take it again."""
+        self._drop(segment)
+        self.runner.let_go()
+
+    def close(self) -> bool:
+        """Give back what could not be given back before; tell whether nothing is left to this process."""
+        with self._lock:
+            unreturned, self._unreturned = self._unreturned, {}
+        for segment, generation in unreturned.items():
+            with suppress(Conflict, StoreUnavailable):
+                self._series(segment).commit(generation, _body(generation.body["number"], None, self.clock))
+                continue
+            if self._ours_still(segment):
+                return False
+        return True
+
+    def _ours_still(self, segment: str) -> bool:
+        try:
+            return bool(self._series(segment).head().body.get("runner") == self.runner.id)
+        except (Damaged, StoreUnavailable):
+            return True
 
     def _try(self, provider: str, server: str) -> Lease:
         segment = server_segment(provider, server)

@@ -86,14 +86,19 @@ class Runner:
         with self._lock:
             self._holding -= 1
 
-    def close(self) -> None:
-        """Stop the heartbeat and remove it: a runner that has none is gone."""
+    def close(self, *, leave: bool = False) -> None:
+        """Stop the heartbeat and remove it: a runner that has none is gone.
+
+        ``leave`` it where it is when leases are left, so that whoever finds it dead looks for them.
+        """
         self._stop.set()
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is None:
             return
         thread.join()
+        if leave:
+            return
         try:
             self._store.delete(f"{FOLDER}/{self.id}")
         except StoreUnavailable:  # others find out by its silence

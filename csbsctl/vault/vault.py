@@ -90,11 +90,11 @@ class Vault:
         return ScopedStore(self.blobs, f"data/{provider}/")
 
     def close(self) -> None:
-        """Write what the audit holds back, and end this runner's heartbeat."""
+        """Write what the audit holds back, give back what leases are left, and end this runner's heartbeat."""
         try:
             self.audit.flush()
         finally:
-            self.runner.close()
+            self.runner.close(leave=not self.leases.close())
 
     def _sealer(self, key: KeySource | None) -> tuple[Sealer, SealedSealer | None]:
         """Return what seals data, and what signs the audit (nothing without a key)."""

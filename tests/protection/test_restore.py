@@ -264,3 +264,17 @@ def test_what_a_restore_left_that_nobody_went_on_with_is_removed_after_a_month(w
     world.clock.move_to(world.night(40))
     abandon_restores(world.site, world.clock.now() - timedelta(days=30))
     assert world.leftovers() == []
+
+
+def test_a_server_that_a_failed_restore_stopped_is_started_by_the_one_that_overtakes_it(world: World):
+    server, backup, _ = backed_up(world)
+    other = create_backups(world.site, [server]).succeeded[0]
+    for wanted in (backup, other):
+        world.cloud.cloud.faults.add("swap", "refused", times=1)
+        with pytest.raises(CsbsError):
+            restore(world.site, RestoreRequest(wanted, safety=False))
+    assert world.cloud.server(server.id).state is ServerState.STOPPED
+    third = create_backups(world.site, [world.cloud.server(server.id)]).succeeded[0]
+    restore(world.site, RestoreRequest(third, safety=False))
+    assert world.cloud.server(server.id).state is ServerState.ACTIVE
+    assert world.leftovers() == []

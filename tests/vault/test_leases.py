@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from csbsctl.errors import Conflict, LeaseLost
+from csbsctl.errors import Conflict, LeaseLost, StoreUnavailable
 from csbsctl.vault import Timing
 
 HOLDER = """
@@ -196,3 +196,50 @@ def test_holders_are_listed_with_their_health(vault):
         (holder,) = vault.leases.holders()
         assert (holder.server, holder.number, holder.alive) == ("s1", 1, True)
     assert vault.leases.holders() == []
+
+
+def test_a_lease_that_was_lost_can_be_taken_again(vault, opened):
+    lost = vault.leases.acquire("default", "s1")
+    other = opened()
+    other.leases._witness.silence = 0.0
+    theirs = other.leases.acquire("default", "s1")
+    with pytest.raises(LeaseLost):
+        lost.check()
+    with pytest.raises(Conflict, match="this process"):
+        vault.leases.acquire("default", "s1")  # its work may be under way still
+    lost.release()
+    theirs.release()
+    with vault.leases.acquire("default", "s1") as again:
+        again.check()
+
+
+def test_a_lease_that_could_not_be_given_back_is_given_back_at_the_end(vault, opened, monkeypatch):
+    with opened() as other:
+        lease = other.leases.acquire("default", "s1")
+        _while_away(other, monkeypatch, lease.release)
+        assert [holder.server for holder in vault.leases.holders()] == ["s1"]
+    assert vault.leases.holders() == []
+
+
+def test_a_lease_that_outlives_its_runner_is_found_by_the_next_one(vault, opened, monkeypatch):
+    other = opened()
+    lease = other.leases.acquire("default", "s1")
+    _while_away(other, monkeypatch, lease.release)
+    _while_away(other, monkeypatch, other.close)
+    other.runner.process = None
+    assert list(vault.store.keys("runners/")) == [f"runners/{other.runner.id}"]
+    vault.leases._witness.silence = 0.0  # it is this very process, and lives
+    assert vault.leases.release_the_dead() == 1
+    assert vault.leases.holders() == []
+
+
+def _while_away(vault, monkeypatch, action):
+    """Do something while the store takes no writes."""
+
+    def refuse(*_arguments, **_options):
+        raise StoreUnavailable("cannot write: disk full")
+
+    with monkeypatch.context() as away:
+        away.setattr(vault.store, "create", refuse)
+        away.setattr(vault.store, "put", refuse)
+        action()

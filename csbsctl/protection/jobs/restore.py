@@ -140,9 +140,8 @@ def _restore_in_place(work: Work, plan: RestorePlan, server: Server) -> None:
         work.patiently(lambda: work.provider.stop(work.step("stop"), server.id))
         work.record("stopped")
         STOPPED()
-    _overtake(
-        work
-    )  # not before something is changed: should this be given up untouched, the earlier can still go on
+    # Not before something has changed: a restore that is given up untouched leaves the earlier one to go on.
+    _overtake(work)
     restored = _restore_disks(work, plan)
     if not work.done("swapped"):
         after = work.patiently(lambda: work.provider.swap(work.step("swap"), plan, restored))
