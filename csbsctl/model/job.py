@@ -8,6 +8,9 @@ from typing import Any
 
 from csbsctl.model.base import Record
 
+REFUSED = "refused"
+"""The step of a deletion that says what could not be deleted yet."""
+
 
 class JobKind(enum.StrEnum):
     """What a job does."""
@@ -52,3 +55,8 @@ class Job(Record):
     started_at: datetime
     finished_at: datetime | None = None
     error: dict[str, Any] | None = None
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Return which backups a cloud refused to delete when the job was last tried, by ID, and why."""
+        return dict(self.steps.get(REFUSED) or {})

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from csbsctl.errors import Conflict, CsbsError, Interrupted, NotFound, ResourceConflict, ResourceNotFound
+from csbsctl.errors import (
+    CloudUnavailable,
+    Conflict,
+    CsbsError,
+    Interrupted,
+    NotFound,
+    ProviderError,
+    ResourceConflict,
+    ResourceNotFound,
+)
 from csbsctl.model.job import Job, JobKind, JobState
 from csbsctl.protection.events import Recovered
 from csbsctl.protection.jobs.backup import resume_backup
@@ -35,6 +44,9 @@ _RESUME: dict[JobKind, Callable[[Work], str]] = {
 }
 
 
+_DELETIONS = (JobKind.DELETE, JobKind.PRUNE)
+
+
 @contextmanager
 def hold(site: Site, provider: str, server: str) -> Iterator[Lease]:
     """Take a server's lease, settle what others left open on it, and give it back at the end.
@@ -48,10 +60,19 @@ def hold(site: Site, provider: str, server: str) -> Iterator[Lease]:
 
 
 def settle_others(site: Site, lease: Lease, *, but: str | None = None) -> None:
-    """Finish or undo the open jobs of what a lease stands for, newest first; ``but`` names one that is the caller's."""
+    """Finish or undo the open jobs of what a lease stands for, newest first; ``but`` names one that is the caller's.
+
+    A deletion is in nobody's way: one that the cloud refuses or cannot serve waits for the next run.
+    """
     for job in site.vault.jobs.open():
-        if job.provider == lease.provider and lease_of(job) == lease.server and job.id != but:
+        if job.provider != lease.provider or lease_of(job) != lease.server or job.id == but or job.refused:
+            continue
+        try:
             _settle(site, lease, job)
+        except ProviderError as error:
+            if job.kind not in _DELETIONS:
+                raise
+            _report(site, job, f"not yet: {error.message}")
 
 
 def lease_of(job: Job) -> str:
@@ -177,7 +198,10 @@ def _remove(site: Site, provider: str, job: Job, marked: Marked) -> bool:
     marker = Marker(site.vault.id, marked.marker.job, marked.marker.server, marked.marker.backup)
     try:
         site.provider(provider).remove(Step(marker, site.stop.check), marked)
-    except (ResourceConflict, ResourceNotFound):
+    except (CloudUnavailable, ResourceConflict, ResourceNotFound):
+        return False
+    except ProviderError as error:
+        _report(site, job, f"{marked.kind.value} {marked.ref} is still there: {error.message}")
         return False
     _report(site, job, f"removed {marked.kind.value} {marked.ref}")
     return True

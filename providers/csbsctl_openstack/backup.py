@@ -63,10 +63,13 @@ class Backups:
 
         Raises:
             ResourceConflict: other backups depend on it.
+        CloudRefused: Cinder tried and failed.
         """
         body = self._settled(step, stored)
         if body["status"] == "gone":
             return
+        if body["status"] == "error_deleting":
+            raise _stuck(stored, body)
         if truth(body.get("has_dependent_backups")):
             raise ResourceConflict(f"backup {stored.ref} of volume {stored.name}: others depend on it")
         step.check()
@@ -178,8 +181,7 @@ class Backups:
             check=step.check,
         )
         if body["status"] != "gone":
-            reason = body.get("fail_reason") or f"it is {body['status']}"
-            raise CloudUnavailable(f"delete backup {stored.ref} of volume {stored.name}: {reason}")
+            raise _stuck(stored, body)
 
     def _delete(self, backup_id: str) -> None:
         try:
@@ -196,6 +198,15 @@ class Backups:
 
     def _newest_first(self) -> Iterable[Json]:
         return self._cloud.cinder.pages("list backups", "/backups/detail", "backups", sort="created_at:desc")
+
+
+def _stuck(stored: StoredVolume, body: Json) -> CloudRefused:
+    """Return the error of a deletion that Cinder gave up; it takes no other before somebody resets the state."""
+    reason = f": {body['fail_reason']}" if body.get("fail_reason") else ""
+    return CloudRefused(
+        f"delete backup {stored.ref} of volume {stored.name}: it is {body['status']}{reason}",
+        hint=f"once the cause is gone, an administrator says: openstack volume backup set --state error {stored.ref}",
+    )
 
 
 def base_of(siblings: list[Json], snapshot: VolumeSnapshot, parent: StoredVolume | None) -> Json | None:

@@ -251,7 +251,7 @@ def _undo(work: Work, why: CsbsError) -> None:
 
 
 def _remove_traces(work: Work) -> tuple[StoredVolume, ...]:
-    """Let go of the snapshot and delete what this job stored; return the parts that something depends on."""
+    """Let go of the snapshot and delete what this job stored; return the parts that cannot go now."""
     work.undoing = True
     provider, step = work.provider, work.step("undo")
     note_litter(work.site, work.job.provider, work.job.id)
@@ -263,7 +263,7 @@ def _remove_traces(work: Work) -> tuple[StoredVolume, ...]:
             continue
         try:
             provider.remove(step, marked)
-        except ResourceConflict:
+        except (CloudRefused, ResourceConflict):
             kept.extend([marked.stored] if marked.stored else [])
     return tuple(kept)
 

@@ -1,7 +1,9 @@
 """The deletion job: backups of one server and their data go, leaf first; those that others need are hidden instead.
 
 Steps: ``marked`` (the catalogue calls them deleting, nobody may restore them any more), then the data is erased, then
-the catalogue forgets them. A job that is cut off, or that the cloud cannot serve, stays open and is continued.
+the catalogue forgets them. A job that is cut off, or that the cloud cannot serve, stays open and is continued. What
+the cloud refuses is noted in the step ``refused`` and keeps the job open, for later runs to try again; it keeps
+neither the other deletions of the job nor later backups of the server from being made.
 Who may be deleted is decided elsewhere and checked once more at the moment of marking.
 """
 
@@ -11,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from csbsctl.boundaries import Boundary
-from csbsctl.errors import ResourceConflict
+from csbsctl.errors import CloudRefused, CloudUnavailable, ProviderError, ResourceConflict
 from csbsctl.model.backup import Backup, BackupState
-from csbsctl.model.job import JobKind
+from csbsctl.model.job import REFUSED, JobKind
 from csbsctl.protection.events import BackupDeleted, BackupExpired
 from csbsctl.protection.jobs.collection import note_litter
 from csbsctl.protection.jobs.work import Work
@@ -109,18 +111,31 @@ def _carry_out(work: Work) -> Deleted:
         b for b in _present(work) if b.state is BackupState.DELETING and b.id in work.job.intent["delete"]
     ]
     order = list(work.job.intent["delete"])
-    erased = []
-    held = set()
+    erased: list[Backup] = []
+    held: set[str] = set()
+    refused: dict[str, str] = {}
     for backup in sorted(doomed, key=lambda b: order.index(b.id)):
-        if _erase(work, backup):
-            erased.append(backup)
-        else:
-            held.add(backup.id)
+        try:
+            if _erase(work, backup):
+                erased.append(backup)
+            else:
+                held.add(backup.id)
+        except CloudUnavailable:
+            raise
+        except ProviderError as error:
+            refused[backup.id] = error.message
         passages.erased()
     hidden = [b for b in _present(work) if b.id in held or b.id in work.result("marked")["hidden"]]
     _forget(work, {b.id for b in erased}, held)
     passages.recorded()
     _tell(work, erased, hidden)
+    if refused:
+        work.record(REFUSED, refused)
+        first = next(b for b in doomed if b.id in refused)
+        raise CloudRefused(
+            f"backup {first.name} cannot be deleted: {refused[first.id]}",
+            hint="the next run tries again",
+        )
     work.finish()
     return Deleted(tuple(erased), tuple(hidden))
 
