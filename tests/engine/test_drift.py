@@ -224,6 +224,67 @@ def test_a_backup_that_the_cloud_no_longer_has(world):
     assert classes(world, marked={"default": []}) == ["backup"]
 
 
+def test_every_disk_that_the_cloud_no_longer_has_is_named_and_what_depends_on_it(world):
+    world.apply(SHOP)
+    night = world.clock.now().replace(hour=2)
+    full = world.backup("web-01", night)
+    data = full.volumes[0].model_copy(update={"volume_id": "vol-data", "name": "data", "ref": "ref-data"})
+    full = full.model_copy(update={"volumes": (*full.volumes, data)})
+    later = world.backup("web-01", night + timedelta(hours=1), parent=full.volumes[0].ref)
+    world.keep(full, later)
+    marker = Marker("v", full.job, "id-web-01")
+    there = [Marked(MarkedKind.BACKUP, later.volumes[0].ref, marker)]
+    found = [f.message for f in drift(world, marked={"default": there}, only=["backup"]).findings]
+    ref = full.volumes[0].ref
+    assert [message.partition(" cannot be restored: ")[2] for message in found] == [
+        f"disk system is missing in the cloud ({ref})",
+        "disk data is missing in the cloud (ref-data)",
+        f"disk system depends on {ref}, which is missing in the cloud",
+    ]
+    assert found[2].startswith(f"backup {later.name} ({later.id}) of web-01")
+
+
+def test_a_stored_disk_that_the_cloud_calls_faulty(world):
+    world.apply(SHOP)
+    kept = last_night(world, "web-01")
+    world.keep(kept)
+    marker = Marker("v", kept.job, "id-web-01")
+    bad = Marked(MarkedKind.BACKUP, kept.volumes[0].ref, marker, details={"state": "error_deleting"})
+    (finding,) = drift(world, marked={"default": [bad]}).findings
+    assert "is in state error_deleting in the cloud" in finding.message
+
+
+def test_disks_attached_and_detached_since_the_newest_good_backup_are_named(world):
+    world.apply(SHOP)
+    world.keep(last_night(world, "web-01"))
+    web = world.servers[0]
+    data = Volume("vol-data", "data", 1 << 30, position=1)
+    world.servers[0] = replace(web, volumes=(*web.volumes, data))
+    (finding,) = drift(world).findings
+    assert (finding.finding_class.value, finding.severity) == ("binding", "warning")
+    assert finding.message.startswith(
+        "disk data (vol-data, 1 GiB) was attached to web-01 after its newest good"
+    )
+    world.servers[0] = replace(web, volumes=(data,))
+    attached, detached = drift(world).findings
+    assert "was attached to web-01" in attached.message
+    assert detached.message.startswith("disk system (vol-web-01, 10 GiB) is no longer attached to web-01")
+    both = world.backup("web-01", world.clock.now().replace(hour=3))
+    volumes = tuple(v.model_copy(update={"volume_id": "vol-data"}) for v in both.volumes)
+    world.keep(both.model_copy(update={"volumes": volumes}))
+    assert classes(world) == []
+
+
+def test_a_disk_that_a_restore_replaced_is_the_same_disk(world):
+    world.apply(SHOP)
+    kept = last_night(world, "web-01")
+    followed = tuple(v.model_copy(update={"successors": ("vol-new",)}) for v in kept.volumes)
+    world.keep(kept.model_copy(update={"volumes": followed}))
+    web = world.servers[0]
+    world.servers[0] = replace(web, volumes=(replace(web.volumes[0], id="vol-new"),))
+    assert classes(world) == []
+
+
 def test_backups_that_nothing_prunes_any_more_are_noted(world):
     world.apply(SHOP)
     world.nightly("web-02", 3)
@@ -255,6 +316,19 @@ def job(world, state):
         fence=1,
         started_at=world.clock.now(),
     )
+
+
+def test_a_deletion_that_the_cloud_refuses(world):
+    world.apply(SHOP)
+    kept = last_night(world, "web-01")
+    world.keep(kept)
+    pruning = job(world, JobState.RUNNING).model_copy(
+        update={"kind": JobKind.PRUNE, "steps": {"refused": {kept.id: "it is error_deleting"}}}
+    )
+    (finding,) = drift(world, jobs=[pruning]).findings
+    assert finding.finding_class.value == "backup"
+    assert finding.message.endswith("of web-01 cannot be deleted: it is error_deleting")
+    assert classes(world, jobs=[pruning.model_copy(update={"state": JobState.SUCCEEDED})]) == []
 
 
 def test_a_snapshot_left_behind_is_an_orphan_and_one_in_use_is_not(world):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from csbsctl.clock import format_instant
+from csbsctl.engine.drift.disks import disk_findings
 from csbsctl.engine.drift.evidence import Scene, finding
 from csbsctl.engine.reach import Bond, assignment_findings, live_bonds, parse_bindings
 from csbsctl.engine.situation import ServerKey
@@ -57,6 +58,7 @@ def binding_findings(scene: Scene) -> Iterator[Finding]:
                 since=bound.server.created_at,
                 hint="nothing to do; the next apply records it",
             )
+    yield from disk_findings(scene)
     yield from _contested(scene)
 
 
