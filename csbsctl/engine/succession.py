@@ -1,8 +1,8 @@
 """The state of a stack after an apply: what is in force, since when, and whom each binding reached.
 
 A slot is due only after the commit that brought its policy and its server together; ``since`` is that memory. It is
-kept where nothing changed, and starts anew where a policy was created or enabled, a binding got another policy, or a
-server was added to a binding.
+kept where nothing changed, and starts anew where a policy was created, enabled or given other slots, a binding got
+another policy, or a server was added to a binding.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _starts_anew(address: str, before: Canonical | None, after: Canonical) -> bo
     if before is None:
         return True
     if address.startswith("policy."):
-        return bool(after["enabled"] and not before["enabled"])
+        return bool(after["enabled"] and not before["enabled"]) or _slots(before) != _slots(after)
     if address.startswith("binding."):
         return bool(before["policy"] != after["policy"] or before["provider"] != after["provider"])
     return False
@@ -125,6 +125,11 @@ def _anchors(state: StackState, wanted: Canonical, now: datetime) -> dict[str, d
         counted = before is not None and _cadence(before) == _cadence(policy)
         anchors[name] = state.anchors.get(name, now) if counted else now
     return anchors
+
+
+def _slots(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides when a policy's slots are; how late and how staggered they start changes none of them."""
+    return {key: value for key, value in policy["schedule"].items() if key not in {"start_within", "spread"}}
 
 
 def _cadence(policy: Mapping[str, Any]) -> str:

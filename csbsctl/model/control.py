@@ -13,7 +13,7 @@ class StackState:
 
     ``live`` and ``applied`` are ``Declared.canonical()`` forms: what is in force, and what the last apply wrote;
     they differ only after a live edit (console, ``policy disable``). ``since`` says when an address last came into
-    force, by address (``policy.gold``: created or enabled; ``binding.web``; ``binding.web/<server id>`` for a server
+    force, by address (``policy.gold``: created, enabled or given other slots; ``binding.web``; ``binding.web/<server id>`` for a server
     that joined later); a slot before that is not due. ``anchors`` are the first instants of ``every_days`` cadences
     by policy. ``members`` is whom each binding reached at the last apply: binding -> server id -> server name.
     ``edits`` says who changed what live since the last apply: address -> {path: {by, at, generation, via}}.

@@ -115,6 +115,28 @@ def test_an_edited_cadence_keeps_its_anchor_and_a_new_one_starts_now(world):
     assert world.apply({"policies": {"p": weekly}}).document.stacks["shop"].anchors["p"] == world.clock.now()
 
 
+@pytest.mark.parametrize(
+    ("schedule", "anew"),
+    [
+        ({"at": ["03:00"]}, True),
+        ({"at": ["02:00"], "timezone": "Asia/Shanghai"}, True),
+        ({"at": ["02:00"], "start_within": "8h"}, False),
+        ({"at": ["02:00"], "spread": "30m"}, False),
+    ],
+)
+@pytest.mark.parametrize("live", [True, False])
+def test_a_policy_whose_slots_are_edited_owes_none_from_before_the_edit(world, schedule, anew, live):
+    before = world.apply({"policies": {"gold": GOLD}}).document.stacks["shop"].since["policy.gold"]
+    world.clock.advance(timedelta(hours=15, minutes=30))
+    edited = {**GOLD, "schedule": schedule}
+    if live:
+        document = world.editor.put("shop", "policy.gold", edited)
+    else:
+        document = world.apply({"policies": {"gold": edited}}).document
+    expected = world.clock.now() if anew else before
+    assert document.stacks["shop"].since["policy.gold"] == expected
+
+
 def test_a_newly_matched_server_is_recorded_by_the_next_apply(world):
     ruled = {**SHOP, "bindings": {"web": {"policy": "gold", "match": {"name": "web-*"}}}}
     world.apply(ruled)
