@@ -135,8 +135,9 @@ class RestorePlan:
     """The new server's name."""
     instant: bool = False
     power_on: bool = True
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """What the user wants otherwise in the new server: the provider's own keys (flavor, networks ...)."""
+    overrides: dict[str, list[str]] = field(default_factory=dict)
+    """What the user wants otherwise in the new server: the provider's own keys (flavor, network ...), each with every
+    value it was given; ``check_restore`` refuses a key or value that the cloud does not have (CSBS.9001)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -41,10 +42,14 @@ def init(
         raise Refused(
             f"{target} exists already", hint="init never overwrites; remove it or use another folder"
         )
+    cloud = os.environ.get(
+        "OS_CLOUD"
+    )  # what the openstack client, and a provider without settings, would use
     if from_live:
-        text = starter_from_live(provider.value, list(session.open_provider(provider.value).servers()))
+        servers = list(session.open_provider(provider.value).servers())
+        text = starter_from_live(provider.value, servers, cloud)
     else:
-        text = starter(provider.value)
+        text = starter(provider.value, cloud)
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -28,6 +28,7 @@ app = typer.Typer()
         "csbsctl restore --server web-01 --as-of 2026-11-21T12:00:00Z --in-place",
         "csbsctl restore --server web-01 --as web-01-copy --instant",
         "csbsctl restore autobk_3f9a --in-place --volume data",
+        "csbsctl restore autobk_3f9a --as web-02 --set flavor=m1.large --set metadata=tier=test",
     ],
 )
 def restore(
@@ -75,6 +76,14 @@ def restore(
             metavar="DISK=DISK", help="Send a disk of the backup to another disk.", show_default=False
         ),
     ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="With --as: what the new server shall have otherwise; a key may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     instant: Annotated[
         bool, typer.Option("--instant", help="Usable at once; fills from the vault behind.")
     ] = False,
@@ -97,6 +106,8 @@ def restore(
 
     if in_place == (as_name is not None):
         raise UsageError("say where to restore to", hint="either --in-place or --as NAME")
+    if set and in_place:
+        raise UsageError("--set is for a new server", hint="with --in-place the server stays as it is")
     with session.site() as site:
         request = RestoreRequest(
             backup=_chosen(site, backup, server, as_of),
@@ -107,6 +118,7 @@ def restore(
             instant=instant,
             power_on=not no_power_on,
             safety=not no_safety_backup,
+            overrides=_settings(set or []),
         )
         if dry_run or not earlier_try(site, request):
             _preflight(session, check_restore(site, request), request, dry_run=dry_run, yes=yes)
@@ -146,6 +158,17 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     return mapping
 
 
+def _settings(words: list[str]) -> dict[str, list[str]]:
+    """Return every key with all its values, in the order given."""
+    settings: dict[str, list[str]] = {}
+    for word in words:
+        key, found, value = word.partition("=")
+        if not (key and found):
+            raise UsageError(f"--set {word!r} is not KEY=VALUE", hint="such as --set flavor=m1.large")
+        settings.setdefault(key, []).append(value)
+    return settings
+
+
 def _preflight(
     session: Session, checked: Preflight, request: RestoreRequest, *, dry_run: bool, yes: bool
 ) -> None:
@@ -171,6 +194,8 @@ def _preflight(
     if dry_run:
         session.result(checked.to_json())
     checked.insist()
+    if dry_run:
+        session.say(f"Nothing speaks against it. {_course(checked)}")
     if plan.server and not dry_run:
         data = "its present data is backed up first" if request.safety else "its present data is lost"
         session.out.confirm(
@@ -178,6 +203,18 @@ def _preflight(
             yes=yes,
             expect=plan.server.name,
         )
+
+
+def _course(checked: Preflight) -> str:
+    """Say what a restore would do beside bringing the disks back."""
+    plan = checked.plan
+    if plan.server is None:
+        return (
+            f"A new server is built{'' if plan.power_on else ', and left stopped'}; nothing else is touched."
+        )
+    before = "The present state is backed up first, then" if checked.safety else "Nothing is backed up first:"
+    after = "started again if it ran" if plan.power_on else "left stopped"
+    return f"{before} the server is stopped, its disks are overwritten, and it is {after}."
 
 
 def _tell(session: Session, request: RestoreRequest, restored: Restored, safety: Backup | None) -> None:

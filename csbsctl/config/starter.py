@@ -17,10 +17,11 @@ ProviderType = Literal["local", "openstack"]
 
 _MAX_GROUPS = 12
 """More values than this, and a metadata key names servers rather than groups them."""
-_PROVIDERS: dict[str, str] = {
-    "local": "  default: {type: local, path: ./cloud}          # a simulated cloud in a folder; try `csbsctl sim --help`\n",
+_PROVIDERS: dict[str, tuple[str, str]] = {
+    "local": ("{type: local, path: ./cloud}", "a simulated cloud in a folder; try `csbsctl sim --help`"),
     "openstack": (
-        "  default: {type: openstack, cloud: CLOUD}        # an entry of clouds.yaml; add `region:` if it has several\n"
+        "{type: openstack, cloud: CLOUD}",
+        "an entry of clouds.yaml; add `region:` if it has several",
     ),
 }
 _HEAD = """\
@@ -63,20 +64,27 @@ guardrails:
 """
 
 
-def starter(provider: ProviderType = "local") -> str:
-    """Return a commented configuration to begin with."""
-    return _HEAD + _PROVIDERS[provider] + _POLICIES + _EXAMPLE_BINDINGS + _TAIL
+def starter(provider: ProviderType = "local", cloud: str | None = None) -> str:
+    """Return a commented configuration to begin with; ``cloud`` is an entry of clouds.yaml, where one is known."""
+    return _HEAD + _provider(provider, cloud) + _POLICIES + _EXAMPLE_BINDINGS + _TAIL
 
 
-def starter_from_live(provider: ProviderType, servers: Iterable[Server]) -> str:
+def starter_from_live(provider: ProviderType, servers: Iterable[Server], cloud: str | None = None) -> str:
     """Return a configuration that protects the servers there are, bound by the metadata that groups them best.
 
     Servers outside of every group are named one by one, by ID where two share a name.
     """
     present = sorted(servers, key=lambda server: (server.name, server.id))
     if not present:
-        return starter(provider)
-    return _HEAD + _PROVIDERS[provider] + _POLICIES + "\nbindings:\n" + _bindings(present) + _TAIL
+        return starter(provider, cloud)
+    return _HEAD + _provider(provider, cloud) + _POLICIES + "\nbindings:\n" + _bindings(present) + _TAIL
+
+
+def _provider(provider: ProviderType, cloud: str | None) -> str:
+    settings, comment = _PROVIDERS[provider]
+    if cloud:
+        settings = settings.replace("CLOUD", _text(cloud))
+    return f"  default: {settings:<36}   # {comment}\n"
 
 
 def _bindings(servers: Sequence[Server]) -> str:

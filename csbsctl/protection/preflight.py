@@ -22,7 +22,8 @@ class RestoreRequest:
     """What the user wants: a backup onto its own server, another one (``server``), or as a new one (``name``).
 
     ``volumes`` restricts it to some disks of the backup, ``mapping`` sends disks of the backup to other disks of the
-    server; both by ID or name. ``safety`` asks for a backup of the present state first.
+    server; both by ID or name. ``safety`` asks for a backup of the present state first. ``overrides`` are what a new
+    server shall have otherwise, see RestorePlan.
     """
 
     backup: Backup
@@ -33,7 +34,7 @@ class RestoreRequest:
     instant: bool = False
     power_on: bool = True
     safety: bool = True
-    overrides: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, list[str]] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two requests the same one: a restore that failed is continued by the same request."""
@@ -43,6 +44,7 @@ class RestoreRequest:
             "name": self.name,
             "volumes": sorted(self.volumes),
             "mapping": dict(sorted(self.mapping.items())),
+            **({"overrides": dict(sorted(self.overrides.items()))} if self.overrides else {}),
         }
 
 
@@ -75,6 +77,7 @@ class Preflight:
             "new_server": plan.name,
             "instant": plan.instant,
             "power_on": plan.power_on,
+            "settings": plan.overrides,
             "safety_backup": self.safety,
             "allowed": not self.refusals,
             "refusals": [{"code": r.code, "message": r.reason} for r in self.refusals],

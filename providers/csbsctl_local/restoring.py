@@ -51,6 +51,10 @@ class RestoreSteps:
         refusals: list[Refusal] = []
         notes: list[str] = []
         server = self._site.cloud.inventory.server(plan.server.id) if plan.server else None
+        try:
+            overridden(plan.backup.spec, plan.overrides)
+        except CloudRefused as error:
+            refusals.append(Refusal(error.code, f"{error.message}: {error.hint}"))
         for mapping in plan.mappings:
             refusals += self._against(mapping, server)
             stored = mapping.stored
@@ -129,7 +133,7 @@ class RestoreSteps:
         self._site.begin("build", step)
         ordered = sorted(restored, key=lambda volume: volume.mapping.stored.position)
         name = plan.name or f"{plan.backup.server.name}-restored"
-        wanted = wanted_server(name, plan.backup.spec | plan.overrides, power_on=plan.power_on)
+        wanted = wanted_server(name, overridden(plan.backup.spec, plan.overrides), power_on=plan.power_on)
         server_id = self._site.cloud.volumes.build(
             claim("build", step.marker),
             marker_document(step.marker),
@@ -166,6 +170,26 @@ class RestoreSteps:
                 Refusal("CSBS.6023", f"data disk {stored.name} cannot go onto system disk {now.name}")
             )
         return refusals
+
+
+def overridden(spec: dict[str, Any], overrides: dict[str, list[str]]) -> dict[str, Any]:
+    """Return a backup's spec with what the user wants otherwise. Raises CloudRefused for what servers do not have."""
+    changed = dict(spec)
+    for key, values in overrides.items():
+        match key:
+            case "availability_zone":
+                changed[key] = values[-1]
+            case "tag":
+                changed["tags"] = values
+            case "metadata" if all("=" in value for value in values):
+                changed[key] = dict(value.split("=", 1) for value in values)
+            case _:
+                raise CloudRefused(
+                    f"a new server has no setting {key}={','.join(values)}",
+                    code="CSBS.9001",
+                    hint="it has availability_zone=ZONE, tag=TAG, metadata=KEY=VALUE",
+                )
+    return changed
 
 
 def wanted_server(name: str, spec: dict[str, Any], *, power_on: bool, image: str | None = None) -> Wanted:

@@ -35,6 +35,7 @@ from csbsctl_openstack.consistency import Photographer
 from csbsctl_openstack.image import Images
 from csbsctl_openstack.inventory import Inventory
 from csbsctl_openstack.leftovers import Leftovers
+from csbsctl_openstack.offers import Offers
 from csbsctl_openstack.restore import Restorer
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.settings import OpenStackSettings
@@ -58,7 +59,7 @@ class OpenStackProvider(Provider):
         self._volumes = Volumes(self.cloud)
         self._servers = Servers(self.cloud)
         self._images = Images(self.cloud, self._volumes)
-        self._ways = Ways(self.cloud, self._backups, self._servers)
+        self._ways = Ways(self.cloud, self._backups, Offers(self.cloud, self._servers))
         self._restorer = Restorer(self.cloud, self._inventory, self._volumes, self._servers, self._ways)
 
     @functools.cached_property

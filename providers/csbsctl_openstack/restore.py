@@ -22,6 +22,7 @@ from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.uploads import Uploads
 from csbsctl_openstack.volumes import Volumes
 from csbsctl_openstack.ways import Way, Ways
+from csbsctl_openstack.wishes import Wishes, read_wishes
 
 Json = dict[str, Any]
 
@@ -34,13 +35,12 @@ class Restorer:
     def __init__(
         self, cloud: Cloud, inventory: Inventory, volumes: Volumes, servers: Servers, ways: Ways
     ) -> None:
-        self._cloud = cloud
         self._inventory = inventory
         self._volumes = volumes
         self._servers = servers
         self._ways = ways
         self._uploads = Uploads(cloud, volumes)
-        self._builder = Builder(cloud, servers)
+        self._builder = Builder(cloud, servers, ways.offers)
 
     def restore(self, step: Step, plan: RestorePlan, mapping: Mapping) -> RestoredVolume:
         """Bring one disk's bytes back by the way that fits it."""
@@ -77,7 +77,7 @@ class Restorer:
         """Build a new server from restored volumes and the backup's description of the old one."""
         name = plan.name or plan.backup.server.name
         ordered = [item.ref for item in sorted(restored, key=lambda item: item.mapping.stored.position)]
-        body = self._builder.build(step, name, plan.backup.spec, plan.overrides, ordered)
+        body = self._builder.build(step, name, plan.backup.spec, read_wishes(plan.overrides), ordered)
         if not plan.power_on:
             self._servers.stop(step, body["id"])
         self._servers.settle(body["id"])
@@ -105,7 +105,17 @@ class Restorer:
             stored.name if stored.name != stored.volume_id else f"{plan.backup.server.name}-{stored.position}"
         )
         size = max(stored.size, target.size) if target else stored.size
-        return self._volumes.from_backup(step, stored, name=name, size=size, role=role)
+        wishes = Wishes() if plan.server else read_wishes(plan.overrides)
+        zone = wishes.zone or plan.backup.spec.get("availability_zone")
+        return self._volumes.from_backup(
+            step,
+            stored,
+            name=name,
+            size=size,
+            role=role,
+            kind=wishes.type_of(stored),
+            zone=self._ways.offers.volume_zone(zone),
+        )
 
     def _place(self, step: Step, server_id: str, item: RestoredVolume) -> None:
         way = Way(item.extra["way"])
@@ -140,7 +150,7 @@ class Restorer:
             for port in ports:
                 self._servers.detach_port(step, old_id, port["id"])
         spec = {**plan.server.spec, "ports": ports or plan.backup.spec.get("ports", [])}
-        body = self._builder.build(step, name, spec, plan.overrides, [root.ref, *data])
+        body = self._builder.build(step, name, spec, Wishes(), [root.ref, *data])
         self._servers.stop(step, body["id"])
         self._servers.settle(body["id"])
         return self._inventory.server(body["id"])

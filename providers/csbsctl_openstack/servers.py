@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from csbsctl.boundaries import Boundary
@@ -72,12 +72,16 @@ class Servers:
 
     def find(self, marker: Marker, name: str) -> Json | None:
         """Return the server that was built under a marker, or None."""
-        pattern = f"^{re.escape(name)}$" if re.fullmatch(r"[\w.-]+", name) else ""
-        query = {"name": pattern} if pattern else {}
-        for body in self._nova.pages(f"list servers named {name}", "/servers/detail", "servers", **query):
+        for body in self.named(name):
             if marks.same(marker, body.get("metadata")):
                 return body
         return None
+
+    def named(self, name: str) -> Iterator[Json]:
+        """Yield the servers that may have a name: a name that Nova could take for a pattern yields all."""
+        pattern = f"^{re.escape(name)}$" if re.fullmatch(r"[\w.-]+", name) else ""
+        query = {"name": pattern} if pattern else {}
+        return self._nova.pages(f"list servers named {name}", "/servers/detail", "servers", **query)
 
     def build(self, step: Step, name: str, request: Json, volumes: Sequence[str]) -> Json:
         """Return a server that boots from the first volume and has the others in order, once it runs."""

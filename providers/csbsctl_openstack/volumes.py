@@ -24,6 +24,8 @@ _MADE = Boundary("openstack.volume.made", "a new volume is being filled from a b
 _DETACHED = Boundary("openstack.volume.detached", "a volume is off its server, to be restored onto")
 _ONTO = Boundary("openstack.volume.onto", "Cinder was asked to restore onto an existing volume")
 _MESSAGES = "3.5"
+_ON_A_SERVER = frozenset({"attaching", "in-use", "reserved"})
+"""A volume is put onto a server only when it is whole."""
 
 
 class Volumes:
@@ -47,15 +49,33 @@ class Volumes:
                 return item
         return None
 
-    def from_backup(self, step: Step, stored: StoredVolume, *, name: str, size: int, role: str) -> Json:
-        """Return a new volume with a backup's bytes; ``size`` in bytes may be larger than the backup's."""
+    def from_backup(
+        self,
+        step: Step,
+        stored: StoredVolume,
+        *,
+        name: str,
+        size: int,
+        role: str,
+        kind: str | None = None,
+        zone: str | None = None,
+    ) -> Json:
+        """Return a new volume with a backup's bytes, maybe already on the server that an earlier try built with it.
+
+        ``size`` in bytes may be larger than the backup's; ``kind`` is a volume type, that of the backup's volume where
+        None; ``zone`` is one of Cinder's, its default where None.
+        """
         step.progress(0, stored.size)
         mine = self.find(step.marker, role, name)
+        if mine is not None and mine["status"] in _ON_A_SERVER:
+            step.progress(stored.size, stored.size)
+            return mine
         if mine is not None and mine["status"] in FAILED:
             self.delete(step, mine["id"])
             mine = None
         if mine is None:
-            mine = self._create(step, stored, name=name, size=size, role=role)
+            request = {"name": name, "size": gib(size), "volume_type": kind or stored.extra.get("type")}
+            mine = self._create(step, stored, role, request | ({"availability_zone": zone} if zone else {}))
             _MADE()
         filled = self._until_filled(step, stored, mine["id"])
         if stored.bootable and not truth(filled.get("bootable")):
@@ -160,16 +180,12 @@ class Volumes:
         messages = sorted(answer.get("messages", []), key=lambda item: item["created_at"])
         return str(messages[-1]["user_message"]) if messages else ""
 
-    def _create(self, step: Step, stored: StoredVolume, *, name: str, size: int, role: str) -> Json:
-        request = {
-            "name": name,
-            "description": marks.describe(step.marker, role),
-            "size": gib(size),
-            "backup_id": stored.ref,
-            "volume_type": stored.extra.get("type"),
-        }
+    def _create(self, step: Step, stored: StoredVolume, role: str, request: Json) -> Json:
+        request = {**request, "description": marks.describe(step.marker, role), "backup_id": stored.ref}
         step.check()
-        made: Json = self._cinder.post(f"create volume {name}", "/volumes", {"volume": request})["volume"]
+        made: Json = self._cinder.post(f"create volume {request['name']}", "/volumes", {"volume": request})[
+            "volume"
+        ]
         return made
 
     def _until_filled(self, step: Step, stored: StoredVolume, volume_id: str) -> Json:

@@ -14,8 +14,9 @@ from csbsctl.model.server import Refusal
 from csbsctl.provider import Mapping, Preflight, RestorePlan
 from csbsctl_openstack.backup import Backups
 from csbsctl_openstack.connection import Cloud, Service
-from csbsctl_openstack.servers import Servers
+from csbsctl_openstack.offers import Offers
 from csbsctl_openstack.settings import RootRestore
+from csbsctl_openstack.wishes import read_wishes
 
 Json = dict[str, Any]
 
@@ -38,10 +39,10 @@ class Way(enum.StrEnum):
 class Ways:
     """Decides, from settings, rights and what the cloud can do."""
 
-    def __init__(self, cloud: Cloud, backups: Backups, servers: Servers) -> None:
+    def __init__(self, cloud: Cloud, backups: Backups, offers: Offers) -> None:
         self._cloud = cloud
         self._backups = backups
-        self._servers = servers
+        self.offers = offers
         self._admin_cloud: Cloud | None = None
 
     def of(self, plan: RestorePlan, mapping: Mapping) -> Way:
@@ -96,18 +97,19 @@ class Ways:
             refusals += self._against(mapping)
             notes.append(f"volume {stored.name}: {self._words(plan, mapping)}")
         if plan.server is None:
-            refusals += self._flavor_gone(plan)
-            notes += _new_server_notes(plan)
+            try:
+                wishes = read_wishes(plan.overrides)
+            except CloudRefused as error:
+                return Preflight(
+                    (*refusals, Refusal(error.code, f"{error.message}: {error.hint}")), tuple(notes)
+                )
+            refusals += self.offers.against(plan, wishes)
+            notes += self.offers.notes(plan, wishes)
         return Preflight(tuple(refusals), tuple(notes))
 
     def _against(self, mapping: Mapping) -> list[Refusal]:
         target, stored = mapping.target, mapping.stored
         if target is None:
-            wanted = stored.extra.get("type")
-            if wanted and wanted not in self._types:
-                return [
-                    Refusal("CSBS.6013", f"volume {stored.name}: its volume type {wanted} is gone or private")
-                ]
             return []
         if target.shared:
             return [Refusal("CSBS.6021", f"volume {target.name} is shared with another server")]
@@ -141,13 +143,6 @@ class Ways:
             case other:
                 assert_never(other)
 
-    def _flavor_gone(self, plan: RestorePlan) -> list[Refusal]:
-        try:
-            self._servers.flavor_id(str(plan.overrides.get("flavor") or plan.backup.spec.get("flavor")))
-        except CloudRefused as error:
-            return [Refusal("CSBS.6019", error.message)]
-        return []
-
     def _can_rebuild(self) -> bool:
         """Whether Nova rebuilds servers whose root is a volume, and Cinder lets it."""
         try:
@@ -156,20 +151,3 @@ class Ways:
         except ProviderError:
             return False
         return True
-
-    @functools.cached_property
-    def _types(self) -> frozenset[str]:
-        return frozenset(
-            item["name"] for item in self._cloud.cinder.pages("list volume types", "/types", "volume_types")
-        )
-
-
-def _new_server_notes(plan: RestorePlan) -> list[str]:
-    notes = []
-    if not plan.power_on:
-        notes.append("Nova only creates running servers: the new one is started and stopped at once")
-    if any(port["fixed_ips"] for port in plan.backup.spec.get("ports", [])) and not plan.overrides.get(
-        "ports"
-    ):
-        notes.append("fixed addresses are kept where they are free, else the networks give new ones")
-    return notes

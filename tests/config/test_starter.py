@@ -46,3 +46,8 @@ def test_odd_names_survive_quoting(folder):
 
 def test_a_cloud_without_servers_gives_the_plain_starter():
     assert starter_from_live("local", []) == starter("local")
+
+
+def test_the_cloud_that_was_looked_at_is_written_down(folder):
+    text = starter_from_live("openstack", [server("web-01")], "prod: east")
+    assert folder.load(text).providers["default"].settings["cloud"] == "prod: east"

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from csbsctl.errors import CloudRefused
-
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 MIB = 1 << 20
 
@@ -123,14 +121,6 @@ def test_a_backup_that_is_gone_from_cinder_is_said_before_anything_is_touched(be
     bench.provider.delete(bench.step(server_id), backup.volumes[0])
     preflight = bench.provider.check_restore(bench.plan_in_place(backup))
     assert [refusal.code for refusal in preflight.refusals] == ["CSBS.4000"]
-
-
-def test_an_unknown_override_of_a_new_server_is_refused(bench):
-    server_id = bench.server(1)
-    backup = bench.back_up(server_id)
-    plan = bench.plan_new(backup, "t-odd", overrides={"colour": "red"})
-    with pytest.raises(CloudRefused, match="colour"):
-        bench.provider.build(bench.step(server_id, backup=backup.id), plan, [])
 
 
 def test_a_server_beside_the_old_one_gets_ports_like_its_ports(bench):

@@ -112,6 +112,37 @@ def test_a_new_server_is_built_once_under_one_marker_and_left_stopped_when_asked
     assert again.state is ServerState.STOPPED
 
 
+def test_a_new_server_is_what_the_user_wants_otherwise(flow, protected):
+    _, backup, _ = protected
+    wanted = {"metadata": ["tier=test", "team=shop"], "tag": ["copy"]}
+
+    built = flow.build(backup, "otherwise", overrides=wanted)
+
+    assert (built.metadata, built.tags) == ({"tier": "test", "team": "shop"}, ("copy",))
+
+
+def test_a_setting_that_servers_do_not_have_is_refused_before_anything_happens(flow, protected):
+    _, backup, _ = protected
+    plan = flow.plan_new(backup, "odd", overrides={"colour": ["red"]})
+
+    refusals = flow.provider.check_restore(plan).refusals
+
+    assert [(refusal.code, "colour" in refusal.reason) for refusal in refusals] == [("CSBS.9001", True)]
+
+
+def test_disks_that_a_server_was_built_from_are_not_restored_again(flow, protected):
+    _, backup, _ = protected
+    step, plan = flow.step(), flow.plan_new(backup, "again")
+    restored = [flow.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    built = flow.provider.build(step, plan, restored)
+    flow.harness.reopen()
+
+    repeated = [flow.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+
+    assert [each.ref for each in repeated] == [each.ref for each in restored]
+    assert flow.provider.build(step, plan, repeated).id == built.id
+
+
 def test_a_backup_of_a_deleted_server_still_builds_a_new_one(flow, protected):
     server, backup, digests = protected
     marked = [each for each in flow.provider.marked(flow.vault) if each.kind == "backup"]
