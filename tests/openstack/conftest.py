@@ -128,7 +128,7 @@ class Bench:
     def status(self, server_id: str) -> str:
         return str(self.cloud.compute.get_server(server_id).status)
 
-    def until(self, look: Callable[[], str], wanted: str, seconds: float = 90) -> None:
+    def until(self, look: Callable[[], str], wanted: str, seconds: float = 300) -> None:
         end = time.monotonic() + seconds
         while (seen := look()) != wanted:
             assert "error" not in seen.lower(), seen
@@ -192,7 +192,7 @@ def sweep(testbed: Testbed) -> None:
     """Delete all servers, images, backups, snapshots and volumes of the tests' project."""
     cloud = testbed.connect()
     storage = cloud.block_storage
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         servers = [s for s in cloud.compute.servers() if not s.name.startswith("keep-")]
         for server in servers:

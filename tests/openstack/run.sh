@@ -1,29 +1,74 @@
 #!/bin/bash
-# Start a real OpenStack from nothing, run the tests of its provider on it, stop it again. Arguments go to pytest.
+# Start a real OpenStack from nothing, run the tests of its provider on it, stop it again. Arguments go to pytest; with
+# some, they say which tests.
 #
-#   JOBS=4   how many tests run side by side, each in a project of its own; four at most
+#   JOBS=4            how many tests run side by side, each in a project of its own; four at most
+#   TESTBED=DIR       where everything is kept; two runs need one each
+#   NOVA_DRIVER=...   libvirt: real guests
+#   LIMIT=1500        seconds after which the tests are given up
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+bed=tests/openstack/testbed
+summary=()
 
-longest_socket_folder=60
-TESTBED=${TESTBED:-$PWD/.testbed}
-if [ ${#TESTBED} -gt $longest_socket_folder ]; then
-    TESTBED=${TMPDIR:-/tmp}/csbsctl-testbed
+# timed WHAT COMMAND...: run a command and note for the last line how long it took and how it ended
+timed() {
+    local what=$1 begun=$SECONDS code=0
+    shift
+    "$@" || code=$?
+    summary+=("$what $((SECONDS - begun)) s$([ $code = 0 ] || echo " (failed: $code)")")
+    return $code
+}
+
+finish() {
+    local code=$?
+    timed stopping $bed/down.sh --wipe || true
+    printf -v line '%s, ' "${summary[@]}"
+    echo "test bed: ${line%, }"
+    exit $code
+}
+
+start() { timeout --kill-after=30 600 $bed/up.sh; }
+
+run() {
+    local limit=$1
+    shift
+    PYTHONPATH=$bed timeout --kill-after=60 "$limit" \
+        .venv/bin/python -m pytest -p cloudlog -m openstack -ra --durations=10 "$@"
+}
+
+if [ "${1:-}" != --alone ]; then
+    [ -e .venv/.dev ] || { echo "testbed: the tests' environment is missing: run \`make test-openstack\`" >&2; exit 1; }
+    longest_socket_folder=60
+    TESTBED=${TESTBED:-$PWD/.testbed}
+    [ ${#TESTBED} -le $longest_socket_folder ] || TESTBED=${TMPDIR:-/tmp}/csbsctl-testbed
+    export TESTBED OS_CLIENT_CONFIG_FILE=$TESTBED/clouds.yaml
+    mkdir -p "$TESTBED"
+    exec 9>"$TESTBED/lock"
+    flock -n 9 || { echo "testbed: another run uses $TESTBED: wait for it, or set TESTBED" >&2; exit 1; }
+    $bed/down.sh --wipe 9>&- # what an earlier run left, even one that was killed, is not to matter
+    $bed/install.sh 9>&-
+    exec $bed/alone.py "$0" --alone "$@"
 fi
-export TESTBED OS_CLIENT_CONFIG_FILE=$TESTBED/clouds.yaml
+shift
 
-# What an earlier run left is not to matter: its state goes first. The logs of this run stay until the next.
-stop() { tests/openstack/testbed/down.sh "$@"; }
-trap stop EXIT
+trap finish EXIT
 trap 'exit 143' TERM HUP
 trap 'exit 130' INT
-stop --wipe
-timeout --kill-after=30 900 tests/openstack/testbed/up.sh
-
-run() { timeout --kill-after=60 1500 .venv/bin/python -m pytest -m openstack --durations=10 "$@"; }
-outages=tests/openstack/test_openstack_outages.py
+if ! timed starting start; then
+    $bed/report.sh
+    $bed/down.sh --wipe
+    timed "starting again" start || { $bed/report.sh; exit 1; }
+fi
 passed=0
-run -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider "$@" || passed=$?
-# These kill services, so nothing may run beside them.
-run $outages "$@" || passed=$?
+if [ $# -gt 0 ]; then
+    timed tests run "${LIMIT:-3000}" "$@" || passed=$?
+else
+    outages=tests/openstack/test_openstack_outages.py
+    timed tests run "${LIMIT:-1500}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
+        passed=$?
+    # These kill services, so nothing may run beside them.
+    timed outages run 600 $outages || passed=$?
+fi
+[ $passed = 0 ] || $bed/report.sh
 exit $passed

@@ -16,7 +16,7 @@ from csbsctl.errors import CloudUnavailable
 from csbsctl.ids import new_id
 from csbsctl.model.policy import Consistency
 
-pytestmark = [pytest.mark.openstack, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.openstack, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 HERE = Path(__file__).parent
 MIB = 1 << 20
 
@@ -30,7 +30,10 @@ def kill(bench: Any, service: str) -> None:
 def revive(bench: Any) -> None:
     """Start again what does not run."""
     environment = {**os.environ, "TESTBED": str(bench.testbed.directory)}
-    subprocess.run([HERE / "testbed/up.sh"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    done = subprocess.run(
+        [HERE / "testbed/up.sh"], capture_output=True, text=True, check=False, env=environment, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def frozen(bench: Any, size: int) -> tuple[str, Any, Any]:
@@ -40,16 +43,24 @@ def frozen(bench: Any, size: int) -> tuple[str, Any, Any]:
     return server_id, step, bench.provider.snapshot(step, server_id, Consistency.CRASH)
 
 
+def until_data_flows(bench: Any) -> None:
+    """Wait until cinder-backup has begun to write the only backup there is."""
+
+    def look() -> str:
+        return " ".join("writing" if b.container else b.status for b in bench.cloud.block_storage.backups())
+
+    bench.until(look, "writing", seconds=240)
+
+
 def test_a_backup_whose_service_died_fails_with_the_reason_and_the_retry_succeeds(bench):
     _, step, snapshot = frozen(bench, 300 * MIB)
     with ThreadPoolExecutor(1) as pool:
         stored = pool.submit(bench.provider.store, step, snapshot.volumes[0], None)
-        bench.until(lambda: str(len(list(bench.cloud.block_storage.backups()))), "1")
-        time.sleep(2)
+        until_data_flows(bench)
         kill(bench, "cinder-backup")
         revive(bench)
         with pytest.raises(CloudUnavailable, match="incomplete backup"):
-            stored.result(timeout=120)
+            stored.result(timeout=400)
     again = bench.provider.store(step, snapshot.volumes[0], None)
     assert bench.cloud.block_storage.get_backup(again.ref).status == "available"
 
@@ -58,8 +69,8 @@ def test_an_api_that_is_away_for_a_while_does_not_end_a_backup(bench):
     _, step, snapshot = frozen(bench, 300 * MIB)
     with ThreadPoolExecutor(1) as pool:
         stored = pool.submit(bench.provider.store, step, snapshot.volumes[0], None)
-        bench.until(lambda: str(len(list(bench.cloud.block_storage.backups()))), "1")
+        until_data_flows(bench)
         kill(bench, "cinder-api")
         time.sleep(6)
         revive(bench)
-        assert stored.result(timeout=240).ref
+        assert stored.result(timeout=400).ref

@@ -42,7 +42,7 @@ start_libvirt() {
         hide "$RUN/libvirt" /run/libvirt
         hide "$ETC/ceph" /etc/ceph
         exec libvirtd -f /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid'
-    await 60 libvirtd virsh -c "qemu+unix:///system?socket=$LIBVIRT_SOCKET" version
+    await libvirtd virsh -c "qemu+unix:///system?socket=$LIBVIRT_SOCKET" version
 }
 
 # stop_guests: QEMU outlives libvirtd; libvirt keeps a pid file for each guest

@@ -1,4 +1,4 @@
-# Where the test bed keeps things, and how its processes are started, awaited and stopped. Sourced by up.sh and down.sh.
+# Where the test bed keeps things, and how its processes are started, awaited and stopped. Sourced by its scripts.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TESTBED=${TESTBED:-$(cd "$HERE/../../.." && pwd)/.testbed}
@@ -15,6 +15,8 @@ export OS_CLIENT_CONFIG_FILE=$TESTBED/clouds.yaml
 # Everything talks to loopback; a proxy of the machine's is for installing only.
 export no_proxy=$ADDRESS,localhost NO_PROXY=$ADDRESS,localhost
 
+ROOM=8 # GiB
+PATIENCE=300 # seconds for anything that takes ten on a quiet machine; what has ended is not waited for
 STARTED=$(date +%s%N)
 
 say() {
@@ -27,25 +29,45 @@ die() {
     exit 1
 }
 
-# running NAME: whether the process group of a pid file is alive
-running() { [ -s "$RUN/$1.pid" ] && kill -0 -- "-$(cat "$RUN/$1.pid")" 2>/dev/null; }
+# A process is known by a mark in its environment, which its children inherit. A number in a file would also fit a
+# process that came later, and one that was killed and waits to be reaped, which has no environment any more.
+MARK=TESTBED_SERVICE=$TESTBED
+export SPT_NOENV=1 # gunicorn's title is not to be written over the environment
+
+# running NAME: whether the process that was started under a name is alive
+running() {
+    local pid
+    read -r pid 2>/dev/null <"$RUN/$1.pid" && grep -qszxF -e "$MARK:$1" "/proc/$pid/environ"
+}
+
+# marked [NAME]: the processes of one service, or of all
+marked() {
+    { grep -lszF -e "$MARK:${1:-}" /proc/[0-9]*/environ || true; } | cut -d/ -f3
+}
 
 # start NAME COMMAND...: in the background, in its own session, with a pid file and a log; running already is fine
 start() {
-    local name=$1
+    local name=$1 pid
     shift
     running "$name" && return 0
-    setsid "$@" >>"$LOG/$name.log" 2>&1 </dev/null &
-    echo $! >"$RUN/$name.pid"
-    echo "$name" >>"$RUN/order"
+    # shellcheck disable=SC2046 # a list of numbers: what the service's death left behind
+    kill -KILL $(marked "$name") 2>/dev/null || true
+    env "$MARK:$name" setsid "$@" >>"$LOG/$name.log" 2>&1 </dev/null &
+    pid=$!
+    echo $pid >"$RUN/$name.pid"
+    until running "$name" || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
 }
 
-# await SECONDS WHAT COMMAND...: until the command succeeds
+# await NAME COMMAND...: until the command succeeds; ends early when the service of that name has ended
 await() {
-    local end=$((SECONDS + $1)) what=$2
-    shift 2
+    local end=$((SECONDS + PATIENCE)) name=$1
+    shift
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || die "$what did not come up; see $LOG"
+        if ! running "$name"; then
+            "$@" >/dev/null 2>&1 && return 0
+            die "$name ended: $(tail -n 15 "$LOG/$name.log" 2>&1)"
+        fi
+        [ $SECONDS -lt $end ] || die "$name did not come up in $PATIENCE s: $(tail -n 15 "$LOG/$name.log" 2>&1)"
         sleep 0.2
     done
 }
@@ -55,6 +77,17 @@ once() {
     local mark=$STATE/.done-$1
     shift
     [ -e "$mark" ] || { "$@" && touch "$mark"; }
+}
+
+# again COMMAND...: for downloads, up to four times
+again() {
+    local pause
+    for pause in 5 15 30; do
+        "$@" && return 0
+        echo "testbed: $1 failed, once more in $pause s"
+        sleep $pause
+    done
+    "$@"
 }
 
 # Ports and who of us listens there.
@@ -70,21 +103,19 @@ holder() { { ss -Hltnp "sport = :${1%:*}" 2>/dev/null || true; } | grep -o '"[^"
 answers() { curl -s -o /dev/null --noproxy '*' --max-time 5 "$1"; }
 listens() { (exec 3<>"/dev/tcp/$ADDRESS/$1") 2>/dev/null; }
 
-# stop_all: everything that was started, last first; asks nicely, then does not
+# stop_all: everything that carries the mark; asks nicely, then does not
 stop_all() {
-    [ -f "$RUN/order" ] || return 0
-    local signal name pid left
+    local signal left
     for signal in TERM KILL; do
-        for name in $(tac "$RUN/order" | awk '!seen[$0]++'); do
-            pid=$(cat "$RUN/$name.pid" 2>/dev/null) || continue
-            kill -0 -- "-$pid" 2>/dev/null && kill -$signal -- "-$pid" 2>/dev/null
-        done
         for _ in $(seq 50); do
-            left=0
-            for name in $(sort -u "$RUN/order"); do running "$name" && left=1; done
-            [ $left = 0 ] && break
+            left=$(marked)
+            [ -n "$left" ] || break 2
+            # shellcheck disable=SC2086 # a list of numbers
+            kill -$signal $left 2>/dev/null
+            # Asking once is enough, but a stopped process has to be continued to hear of it.
+            [ $signal = KILL ] || signal=CONT
             sleep 0.2
         done
     done
-    rm -f "$RUN"/*.pid "$RUN/order"
+    rm -f "$RUN"/*.pid
 }

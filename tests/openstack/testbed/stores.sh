@@ -5,11 +5,11 @@ start_ceph() {
     mkdir -p "$STATE"/ceph/{mon,mgr,osd,rgw,no-modules} "$RUN/ceph"
     once ceph-mon make_monitor
     start ceph-mon ceph-mon -i a -f
-    await 60 ceph-mon timeout 5 ceph -s
+    await ceph-mon timeout 5 ceph -s
     start ceph-mgr ceph-mgr -i x -f
     once ceph-osd make_osd
     start ceph-osd ceph-osd -i 0 -f
-    await 60 ceph-osd sh -c 'ceph osd stat | grep -q "1 up"'
+    await ceph-osd sh -c 'ceph osd stat | grep -q "1 up"'
     start radosgw radosgw -n client.rgw -f --ms_mon_client_mode=crc --auth_client_required=none
     once ceph-pool make_pool
 }
@@ -41,7 +41,7 @@ start_sql() {
         --skip-networking --skip-log-bin --performance-schema=OFF --innodb-buffer-pool-size=96M \
         --innodb-log-file-size=48M --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
         --max-connections=250 --character-set-server=utf8mb3
-    await 60 MariaDB mariadb -uroot -S "$SQL" -e 'select 1'
+    await sql mariadb -uroot -S "$SQL" -e 'select 1'
 }
 
 start_rabbit() {
@@ -50,12 +50,12 @@ start_rabbit() {
     echo '[].' >"$ETC/rabbitmq/enabled_plugins"
     export HOME=$STATE/rabbit RABBITMQ_NODENAME=testbed@localhost RABBITMQ_MNESIA_BASE=$STATE/rabbit/mnesia \
         RABBITMQ_LOG_BASE=$LOG RABBITMQ_CONFIG_FILE=$ETC/rabbitmq/rabbitmq \
-        RABBITMQ_ENABLED_PLUGINS_FILE=$ETC/rabbitmq/enabled_plugins RABBITMQ_PID_FILE=$RUN/rabbit-own.pid \
+        RABBITMQ_ENABLED_PLUGINS_FILE=$ETC/rabbitmq/enabled_plugins RABBITMQ_PID_FILE=$STATE/rabbit/pid \
         RABBITMQ_DIST_PORT=25672 ERL_EPMD_ADDRESS=$ADDRESS \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none'
     start epmd epmd -address $ADDRESS
     start rabbit /usr/lib/rabbitmq/bin/rabbitmq-server
-    await 90 RabbitMQ listens 5672
+    await rabbit listens 5672
 }
 
 DATABASES="keystone glance placement cinder neutron nova_api nova_cell1 nova_cell0"

@@ -5,24 +5,22 @@
 #   NOVA_DRIVER=fake   or libvirt: real guests under QEMU
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-. "$HERE/install.sh"
 . "$HERE/stores.sh"
 . "$HERE/guests.sh"
 
-[ "$(id -u)" = 0 ] || die "needs to be root"
 [ ${#TESTBED} -le 60 ] || die "the path $TESTBED is too long for Unix sockets: set TESTBED to a shorter one"
+mkdir -p "$TESTBED"
+if ! [ -d "$STATE" ]; then
+    free=$(df --output=avail -BG "$TESTBED" | tail -n 1 | tr -dc 0-9)
+    [ "$free" -ge $ROOM ] || die "$TESTBED has $free GiB free, and a test bed needs $ROOM: clear up, or set TESTBED"
+    rm -rf "$LOG"
+fi
+"$HERE/install.sh"
 for port in $PORTS; do
     owned "$port" || die "port ${port%:*}, wanted by ${port#*:}, is in use by something else: $(holder "$port")"
 done
 mkdir -p "$ETC" "$STATE"/{keystone,glance/images,glance/staging,cinder/conversion,nova/instances,tmp} "$LOG" "$RUN" "$CACHE"
 export ETC STATE RUN
-
-if ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then
-    DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-        python3 python3-venv ca-certificates curl' >"$LOG/install-python.log" 2>&1
-fi
-install_packages >"$LOG/install-packages.log" 2>&1 & packages=$!
-install_python >"$LOG/install-environment.log" 2>&1 & environment=$!
 
 [ -s "$ETC/fsid" ] || cat /proc/sys/kernel/random/uuid >"$ETC/fsid"
 case $NOVA_DRIVER in
@@ -34,14 +32,10 @@ esac
     RUN="$RUN" VENV="$VENV" SQL="$SQL" CEPH_CONF="$CEPH_CONF" FSID="$(cat "$ETC/fsid")" COMPUTE_DRIVER=$driver
 ln -sf "$ETC/clouds/clouds.yaml" "$TESTBED/clouds.yaml"
 
-wait $packages || die "packages could not be installed: $(tail -3 "$LOG/install-packages.log")"
-say "packages are there"
 (start_ceph) >"$LOG/ceph-setup.log" 2>&1 & ceph=$!
 (start_rabbit) & rabbit=$!
 start_sql
-wait $environment || die "the Python environment could not be made: $(tail -3 "$LOG/install-environment.log")"
-borrow_bindings
-say "MariaDB and the Python environment are there"
+say "MariaDB answers"
 [ $NOVA_DRIVER = fake ] || { start_libvirt; say "libvirt answers"; }
 once databases make_databases
 say "databases are there"
@@ -70,7 +64,7 @@ serve() { # serve NAME PORT MODULE [ARGUMENT...]
 export OS_KEYSTONE_CONFIG_DIR=$ETC/keystone OS_PLACEMENT_CONFIG_DIR=$ETC/placement OS_NOVA_CONFIG_DIR=$ETC/nova \
     OS_GLANCE_CONFIG_DIR=$ETC/glance-api OS_NEUTRON_CONFIG_DIR=$ETC/neutron OS_NEUTRON_CONFIG_FILES=neutron.conf
 serve keystone 5000 keystone.wsgi.api
-await 90 Keystone answers http://$ADDRESS:5000/v3
+await keystone answers http://$ADDRESS:5000/v3
 once identity python "$HERE/seed.py" identity
 say "Keystone has users"
 
@@ -84,22 +78,25 @@ serve neutron 9696 neutron.wsgi.api
 serve glance 9292 glance.wsgi.api
 serve nova-api 8774 nova.wsgi.osapi_compute
 serve cinder-api 8776 cinder.wsgi.api $cinder
-wait $ceph || die "Ceph did not come up: $(tail -3 "$LOG/ceph-setup.log")"
+wait $ceph || die "Ceph did not come up: $(tail -n 15 "$LOG/ceph-setup.log")"
 start cinder-scheduler cinder-scheduler $cinder
 start cinder-volume cinder-volume $cinder
 start nova-scheduler nova-scheduler $nova
-await 120 radosgw answers http://$ADDRESS:7480/
+await radosgw answers http://$ADDRESS:7480/
 once s3-user make_s3_user
 # Ceph 16 does not know the checksums that boto3 sends unasked.
 start cinder-backup env AWS_REQUEST_CHECKSUM_CALCULATION=when_required \
     AWS_RESPONSE_CHECKSUM_VALIDATION=when_required cinder-backup $cinder
-await 120 nova-conductor grep -q 'Starting conductor node' "$LOG/nova-conductor.log"
+await nova-conductor grep -q 'Starting conductor node' "$LOG/nova-conductor.log"
 start nova-compute nova-compute $nova
-for port in 8778 9696 9292 8774 8776; do await 120 "port $port" answers http://$ADDRESS:$port/; done
+for port in $PORTS; do
+    case ${port#*:} in
+    placement | neutron | glance | *-api) await "${port#*:}" answers "http://$ADDRESS:${port%:*}/" ;;
+    esac
+done
 say "all APIs answer"
 python "$HERE/seed.py" services
 if [ $NOVA_DRIVER = libvirt ]; then
-    [ -s "$CACHE/guest.raw" ] || "$HERE/guest/build.sh" "$CACHE/guest.raw" >"$LOG/guest-build.log" 2>&1
     python "$HERE/seed.py" guest "$CACHE/guest.raw"
 fi
 say "ready: export TESTBED=$TESTBED OS_CLIENT_CONFIG_FILE=$OS_CLIENT_CONFIG_FILE   (clouds: admin; demo, other, third, fourth, each with -reader)"
