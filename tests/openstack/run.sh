@@ -1,6 +1,6 @@
 #!/bin/bash
-# Start a real OpenStack from nothing, run the tests of its provider on it, stop it again. Arguments go to pytest; with
-# some, they say which tests.
+# run.sh [ARGUMENT... | measure [PART...]]: start a real OpenStack from nothing, run the tests of its provider on it, or
+# measure it, and stop it again. Arguments go to pytest; with some, they say which tests.
 #
 #   JOBS=4            how many tests run side by side, each in a project of its own; four at most
 #   TESTBED=DIR       where everything is kept; two runs need one each
@@ -61,7 +61,9 @@ if ! timed starting start; then
     timed "starting again" start || { $bed/report.sh; exit 1; }
 fi
 passed=0
-if [ $# -gt 0 ]; then
+if [ "${1:-}" = measure ]; then
+    timed measuring .venv/bin/python -W ignore tests/openstack/measure.py "${@:2}" || passed=$?
+elif [ $# -gt 0 ]; then
     timed tests run "${LIMIT:-3000}" "$@" || passed=$?
 else
     outages=tests/openstack/test_openstack_outages.py
