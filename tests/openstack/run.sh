@@ -5,7 +5,7 @@
 #   JOBS=4            how many tests run side by side, each in a project of its own; four at most
 #   TESTBED=DIR       where everything is kept; two runs need one each
 #   NOVA_DRIVER=...   libvirt: real guests
-#   LIMIT=1500        seconds after which the tests are given up
+#   LIMIT=1200        seconds after which the tests are given up
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bed=tests/openstack/testbed
@@ -28,13 +28,17 @@ finish() {
     exit $code
 }
 
-start() { timeout --kill-after=30 600 $bed/up.sh; }
+# limited SECONDS COMMAND...: hears the keyboard, and ends with this script
+limited() { setpriv --pdeathsig TERM timeout --foreground --kill-after=60 "$@"; }
+
+start() { limited 600 $bed/up.sh; }
 
 run() {
     local limit=$1
     shift
-    PYTHONPATH=$bed timeout --kill-after=60 "$limit" \
-        .venv/bin/python -m pytest -p cloudlog -m openstack -ra --durations=10 "$@"
+    # The end of the session is asked for first: what has failed until then is told.
+    PYTHONPATH=$bed limited "$((limit + 300))" .venv/bin/python -m pytest -p cloudlog -m openstack -ra --durations=10 \
+        --session-timeout="$limit" "$@"
 }
 
 if [ "${1:-}" != --alone ]; then
@@ -62,15 +66,15 @@ if ! timed starting start; then
 fi
 passed=0
 if [ "${1:-}" = measure ]; then
-    timed measuring .venv/bin/python -W ignore tests/openstack/measure.py "${@:2}" || passed=$?
+    timed measuring limited 3000 .venv/bin/python -W ignore tests/openstack/measure.py "${@:2}" || passed=$?
 elif [ $# -gt 0 ]; then
     timed tests run "${LIMIT:-3000}" "$@" || passed=$?
 else
     outages=tests/openstack/test_openstack_outages.py
-    timed tests run "${LIMIT:-1500}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
+    timed tests run "${LIMIT:-1200}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
         passed=$?
     # These kill services, so nothing may run beside them.
-    timed outages run 600 $outages || passed=$?
+    timed outages run 400 $outages || passed=$?
 fi
 [ $passed = 0 ] || $bed/report.sh
 exit $passed

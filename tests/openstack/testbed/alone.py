@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 
+WITH_ME = ("setpriv", "--pdeathsig", "KILL")
 UNSHARE = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 INSIDE = "--inside"
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
@@ -46,7 +47,7 @@ def main() -> int:
         bring_loopback_up()
         os.execvp(command[1], command[1:])
     before = prefix()
-    child = subprocess.Popen([*before, *command])
+    child = subprocess.Popen([*WITH_ME, *before, *command])
     # An interrupt from the keyboard reaches the command as well. Other signals have to be handed on; ``unshare`` does
     # not hear them, but when it is killed so is all that it started.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

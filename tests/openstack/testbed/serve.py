@@ -27,6 +27,8 @@ class Server(BaseApplication):
             "worker_class": "gthread",
             "timeout": 300,
             "graceful_timeout": 3,
+            # Closing a connection just when a client uses it again would be an outage: idle ones are kept.
+            "keepalive": 3600,
             "control_socket_disable": True,
             "limit_request_line": 0,  # Nova asks Neutron for the ports of a thousand servers in one line
         }
