@@ -93,6 +93,8 @@ class Capabilities:
     parallel: int
     """How many servers are best worked on at once."""
     single_volume_restore: bool = True
+    parallel_disks: int = 1
+    """How many disks of one server are best stored at once; 1 where storing one keeps the machine busy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,9 @@ def _take_over(site: Site, job: Job, alive: dict[str, bool]) -> Lease:
         return leases.acquire(job.provider, lease_of(job))
 
 
-def remove_leftovers(site: Site, provider: str) -> int:
-    """Remove what this vault's failed jobs left in a cloud, and return how many things that were."""
-    removed = 0
+def remove_leftovers(site: Site, provider: str) -> frozenset[str]:
+    """Remove what this vault's failed jobs left in a cloud, and return the jobs of which something is still there."""
+    stuck: set[str] = set()
     attached: frozenset[str] | None = None
     for marked in list(site.provider(provider).marked(site.vault.id)):
         job = _failed_job(site, marked)
@@ -133,9 +133,11 @@ def remove_leftovers(site: Site, provider: str) -> int:
             continue
         if marked.kind is MarkedKind.VOLUME and attached is None:
             attached = frozenset(v.id for server in site.provider(provider).servers() for v in server.volumes)
-        if _is_leftover(site, job, marked, attached or frozenset()):
-            removed += _remove(site, provider, job, marked)
-    return removed
+        if _is_leftover(site, job, marked, attached or frozenset()) and not _remove(
+            site, provider, job, marked
+        ):
+            stuck.add(job.id)
+    return frozenset(stuck)
 
 
 def any_failed(site: Site, jobs: Iterable[str]) -> bool:
@@ -195,10 +197,13 @@ def _is_leftover(site: Site, job: Job, marked: Marked, attached: frozenset[str])
 
 
 def _remove(site: Site, provider: str, job: Job, marked: Marked) -> bool:
+    """Remove one thing; False when it is still there."""
     marker = Marker(site.vault.id, marked.marker.job, marked.marker.server, marked.marker.backup)
     try:
         site.provider(provider).remove(Step(marker, site.stop.check), marked)
-    except (CloudUnavailable, ResourceConflict, ResourceNotFound):
+    except ResourceNotFound:
+        return True
+    except (CloudUnavailable, ResourceConflict):
         return False
     except ProviderError as error:
         _report(site, job, f"{marked.kind.value} {marked.ref} is still there: {error.message}")

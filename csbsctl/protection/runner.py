@@ -20,7 +20,7 @@ from csbsctl.model.slots import SlotLog
 from csbsctl.protection.due import Agenda, due_for, note_missed, read_agenda, slots_under_way
 from csbsctl.protection.events import JobFailed, PruneHeld, SlotSkipped
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
-from csbsctl.protection.jobs.collection import collect, litterers
+from csbsctl.protection.jobs.collection import collect, litterers, note_litter
 from csbsctl.protection.pool import Ended, by_provider, each
 from csbsctl.protection.prune import distrusted_clock, prune_server
 from csbsctl.protection.recover import (
@@ -296,9 +296,10 @@ class Runner:
 
     def _collect(self, provider: str, jobs: Collection[str], summary: Summary) -> None:
         try:
-            if any_failed(self._site, jobs):
-                remove_leftovers(self._site, provider)
+            left = remove_leftovers(self._site, provider) if any_failed(self._site, jobs) else ()
             collect(self._site, provider)
+            for job in left:
+                note_litter(self._site, provider, job)
         except Interrupted:
             raise
         except CsbsError as error:

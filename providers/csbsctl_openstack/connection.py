@@ -182,6 +182,12 @@ class Cloud:
             session = self.connection.session
             return frozenset(session.auth.get_access(session).role_names)
 
+    @property
+    def project_id(self) -> str:
+        """Return the ID of the project."""
+        with translated("authenticate"):
+            return str(self.connection.session.get_project_id())
+
     def token(self) -> str:
         """Return a token that is valid now."""
         with translated("authenticate"):

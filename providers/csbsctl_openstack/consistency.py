@@ -23,6 +23,7 @@ from csbsctl_openstack.grouping import Grouper
 from csbsctl_openstack.inventory import Inventory
 from csbsctl_openstack.pausing import Pauser
 from csbsctl_openstack.quiescing import Quiescer
+from csbsctl_openstack.quotas import Quotas
 from csbsctl_openstack.snapshots import SnapshotSet, volume_of
 from csbsctl_openstack.waiting import poll
 from csbsctl_openstack.wire import TRANSITIONAL_VOLUMES, instant
@@ -47,8 +48,9 @@ class Taken:
 class Photographer:
     """Takes snapshots of whole servers."""
 
-    def __init__(self, cloud: Cloud, inventory: Inventory) -> None:
+    def __init__(self, cloud: Cloud, inventory: Inventory, quotas: Quotas) -> None:
         self._cloud = cloud
+        self._quotas = quotas
         self._inventory = inventory
         self._set = SnapshotSet(cloud)
         self._pauser = Pauser(cloud)
@@ -60,6 +62,7 @@ class Photographer:
 
         Raises:
             CloudRefused: the server cannot be protected, or ``need`` cannot be reached.
+            QuotaExceeded: there is no room; said before the server is frozen.
         """
         found = self._set.find(step.marker)
         document = self._set.sealed(found)
@@ -80,7 +83,9 @@ class Photographer:
 
     def _take(self, step: Step, server_id: str, need: Consistency) -> tuple[list[Json], Json]:
         try:
-            taken = self._shoot(step, self._ready(step, server_id), need)
+            server = self._ready(step, server_id)
+            self._quotas.insist_on_room(server)
+            taken = self._shoot(step, server, need)
             _TAKEN()
         except LeaseLost:
             raise  # what we made is somebody else's to judge now

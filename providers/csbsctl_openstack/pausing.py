@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _RESUMED = Boundary(
     "openstack.pause.resumed", "a server runs again, its metadata still says that it was paused"
 )
 _QUICK = 0.1
+_TURN = 0.5
 
 _WATCHMAN = """
 import json, ssl, sys, time, urllib.request
@@ -67,10 +69,21 @@ class Pauser:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
+        self._turns = threading.BoundedSemaphore(cloud.settings.parallel_pauses)
 
     @contextmanager
     def paused(self, step: Step, server_id: str) -> Iterator[Pause]:
-        """Keep a server paused inside."""
+        """Keep a server paused inside; waits, before it is, until few enough others are."""
+        while not self._turns.acquire(timeout=_TURN):
+            step.check()
+        try:
+            with self._paused(step, server_id) as pause:
+                yield pause
+        finally:
+            self._turns.release()
+
+    @contextmanager
+    def _paused(self, step: Step, server_id: str) -> Iterator[Pause]:
         step.check()
         since = format_instant(self._cloud.clock.now())
         note = f"{step.marker.vault} {step.marker.job} {since}"

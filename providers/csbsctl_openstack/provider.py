@@ -36,12 +36,12 @@ from csbsctl_openstack.image import Images
 from csbsctl_openstack.inventory import Inventory
 from csbsctl_openstack.leftovers import Leftovers
 from csbsctl_openstack.offers import Offers
+from csbsctl_openstack.quotas import Quotas
 from csbsctl_openstack.restore import Restorer
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.settings import OpenStackSettings
 from csbsctl_openstack.volumes import Volumes
 from csbsctl_openstack.ways import Ways
-from csbsctl_openstack.wire import GIB
 
 
 class OpenStackProvider(Provider):
@@ -54,7 +54,8 @@ class OpenStackProvider(Provider):
         self.settings: OpenStackSettings = settings
         self.cloud = Cloud(settings, host.clock)
         self._inventory = Inventory(self.cloud, host.name)
-        self._photographer = Photographer(self.cloud, self._inventory)
+        self._quotas = Quotas(self.cloud)
+        self._photographer = Photographer(self.cloud, self._inventory, self._quotas)
         self._backups = Backups(self.cloud)
         self._volumes = Volumes(self.cloud)
         self._servers = Servers(self.cloud)
@@ -73,6 +74,7 @@ class OpenStackProvider(Provider):
             instant_restore=False,
             images=True,
             parallel=self.settings.parallel,
+            parallel_disks=self.settings.parallel_disks,
         )
 
     # -- inventory -------------------------------------------------------------------------------------------------
@@ -91,14 +93,7 @@ class OpenStackProvider(Provider):
 
     def quota(self) -> Quota | None:
         """Return what Cinder allows; it charges the whole volume for an increment, too."""
-        limits = self.cloud.cinder.get("ask for limits", "/limits")["limits"]["absolute"]
-        size = _limit(limits.get("maxTotalBackupGigabytes"))
-        return Quota(
-            backups=_limit(limits.get("maxTotalBackups")),
-            backups_used=limits.get("totalBackupsUsed", 0),
-            size=size * GIB if size is not None else None,
-            size_used=limits.get("totalBackupGigabytesUsed", 0) * GIB,
-        )
+        return self._quotas.of_backups()
 
     # -- backup ----------------------------------------------------------------------------------------------------
 
@@ -194,7 +189,3 @@ class OpenStackProvider(Provider):
             servers=self._servers,
             images=self._images,
         )
-
-
-def _limit(value: int | None) -> int | None:
-    return None if value is None or value < 0 else value

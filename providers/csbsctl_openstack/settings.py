@@ -64,12 +64,18 @@ class OpenStackSettings(Model):
     """A server is resumed after this long at the latest, and the backup fails."""
     consistent_group_type: str | None = None
     """A group type of whose driver you vouch that it snapshots all volumes of a group at one instant."""
+    snapshots_count_gigabytes: bool = True
+    """Whether snapshots count towards the quota of gigabytes; not so where the operator set ``no_snapshot_gb_quota``."""
     container: str | None = None
     """The container or bucket of Cinder's backups, where not its default."""
     backup_availability_zone: str | None = None
     """Where cinder-backup runs, where not in the volume's zone."""
     parallel: Annotated[int, Field(ge=1, le=1000)] = 100
     """How many servers are worked on at once."""
+    parallel_disks: Annotated[int, Field(ge=1, le=100)] = 16
+    """How many volumes of one server are copied at once: Cinder queues what its hosts have no hands for."""
+    parallel_pauses: Annotated[int, Field(ge=1, le=100)] = 4
+    """How many servers are paused at once; more would wait for each other's snapshots while they stand still."""
     calls: Annotated[int, Field(ge=1, le=100)] = 16
     """How many API calls may be in flight at once."""
     deadlines: Deadlines = Deadlines()

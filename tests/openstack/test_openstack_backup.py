@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from csbsctl.errors import CloudRefused, Interrupted, QuotaExceeded, ResourceConflict
+from csbsctl.errors import CloudRefused, Interrupted, ResourceConflict
 from csbsctl.ids import new_id
 from csbsctl.model.backup import Kind
 from csbsctl.model.policy import Consistency
 from csbsctl.model.server import protectability
 from csbsctl.provider import Depth, MarkedKind
 from csbsctl_openstack import marks
+from csbsctl_openstack.pausing import Pauser
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 MIB = 1 << 20
@@ -46,6 +47,24 @@ def test_a_running_server_is_paused_and_the_record_says_for_how_long(bench):
     bench.provider.release(bench.step(server_id), snapshot)
     bench.provider.release(bench.step(server_id), snapshot)
     assert not snapshots(bench)
+
+
+def test_only_so_many_servers_are_paused_at_once(bench, provider_of):
+    first, second = bench.server(2), bench.server(2)
+    cloud = provider_of(parallel_pauses=1).cloud
+    pauser = Pauser(cloud)
+
+    def stop() -> None:
+        raise Interrupted
+
+    with pauser.paused(bench.step(first), first):
+        assert bench.status(first) == "PAUSED"
+        with pytest.raises(Interrupted), pauser.paused(bench.step(second, check=stop), second):
+            pytest.fail("two are paused at once")
+        assert (bench.status(second), note(bench, second)) == ("ACTIVE", None)
+    assert (bench.status(first), note(bench, first)) == ("ACTIVE", None)
+    with pauser.paused(bench.step(second), second):
+        assert bench.status(second) == "PAUSED"
 
 
 def test_less_than_demanded_is_refused_and_leaves_nothing(bench, provider_of):
@@ -195,21 +214,6 @@ def test_an_extended_volume_gets_a_full(bench):
     bench.until(lambda: str(bench.provider.server(server_id).volumes[0].size), str(2 << 30))
     second = bench.back_up(server_id, first)
     assert (second.volumes[0].kind, second.volumes[0].size) == (Kind.FULL, 2 << 30)
-
-
-def test_a_quota_that_ends_at_the_second_volume_fails_whole_and_resumes_the_server(bench, testbed):
-    server_id = bench.server(3)
-    admin = testbed.connect("admin").block_storage
-    project = bench.cloud.current_project_id
-    path = f"/os-quota-sets/{project}"
-    admin.put(path, json={"quota_set": {"snapshots": 1}})
-    try:
-        with pytest.raises(QuotaExceeded):
-            bench.provider.snapshot(bench.step(server_id), server_id, Consistency.CRASH)
-    finally:
-        admin.put(path, json={"quota_set": {"snapshots": -1}})
-    assert (bench.status(server_id), note(bench, server_id)) == ("ACTIVE", None)
-    assert not snapshots(bench)
 
 
 def test_what_cannot_be_protected_says_why(bench):

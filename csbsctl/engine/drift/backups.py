@@ -47,8 +47,9 @@ def backup_findings(scene: Scene) -> Iterator[Finding]:
 
 def chain_findings(scene: Scene) -> Iterator[Finding]:
     """Yield backups whose data depends on something that is no backup of ours."""
+    ours = {marked.ref for found in scene.evidence.marked.values() for marked in found}
     for backups in scene.backups.values():
-        known = {volume.ref for backup in backups for volume in backup.volumes}
+        known = ours | {volume.ref for backup in backups for volume in backup.volumes}
         for backup in backups:
             if backup.state is BackupState.ERROR:
                 continue

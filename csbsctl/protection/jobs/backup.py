@@ -8,6 +8,7 @@ server is due, and who holds its lease, is decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,12 +22,13 @@ from csbsctl.model.policy import Consistency
 from csbsctl.model.server import Refusal, Server, protectability
 from csbsctl.model.slots import SlotLog
 from csbsctl.protection.jobs.collection import note_litter
+from csbsctl.protection.jobs.disks import store_all
 from csbsctl.protection.jobs.forms import from_plain, to_plain
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.naming import claim_name
 from csbsctl.protection.parents import Lineage, choose_lineage
 from csbsctl.protection.site import Site
-from csbsctl.provider import MarkedKind, Snapshot, VolumeSnapshot
+from csbsctl.provider import Marked, MarkedKind, Snapshot, Step, VolumeSnapshot
 from csbsctl.rules.eligibility import Circumstances, instant_restore
 from csbsctl.vault.leases import Lease
 
@@ -160,7 +162,7 @@ def _frozen(work: Work) -> Snapshot:
 
 def _store_all(work: Work, snapshot: Snapshot) -> Backup:
     lineage = _lineage(work)
-    stored = tuple(_store(work, disk, lineage) for disk in snapshot.volumes)
+    stored = store_all(work, snapshot.volumes, lambda disk, step: _store(work, disk, step, lineage))
     if not work.done("released"):
         work.patiently(lambda: work.provider.release(work.step("release"), snapshot))
         work.record("released")
@@ -184,12 +186,11 @@ def _store_all(work: Work, snapshot: Snapshot) -> Backup:
     )
 
 
-def _store(work: Work, disk: VolumeSnapshot, lineage: Lineage) -> StoredVolume:
+def _store(work: Work, disk: VolumeSnapshot, step: Step, lineage: Lineage) -> StoredVolume:
     name = f"stored:{disk.volume.id}"
     if work.done(name):
         return from_plain(StoredVolume, work.result(name))
-    step = work.step(disk.volume.name or disk.volume.id)
-    stored = work.patiently(lambda: work.provider.store(step, disk, lineage.parent(disk.volume)))
+    stored = work.patiently(lambda: work.provider.store(step, disk, lineage.parent(disk.volume)), step=step)
     work.record(name, to_plain(stored))
     STORED()
     return stored
@@ -251,21 +252,40 @@ def _undo(work: Work, why: CsbsError) -> None:
 
 
 def _remove_traces(work: Work) -> tuple[StoredVolume, ...]:
-    """Let go of the snapshot and delete what this job stored; return the parts that cannot go now."""
+    """Delete what this job stored, let go of the snapshot, and return the parts that other backups depend on.
+
+    What the cloud still works on, or refuses to delete, is a leftover of a failed job: later runs remove it.
+    """
     work.undoing = True
     provider, step = work.provider, work.step("undo")
     note_litter(work.site, work.job.provider, work.job.id)
-    if work.done("snapshot") and not work.done("released"):
-        provider.release(step, from_plain(Snapshot, work.result("snapshot")))
-    kept = []
-    for marked in provider.marked(work.site.vault.id):
-        if marked.marker.job != work.job.id or marked.kind not in (MarkedKind.SNAPSHOT, MarkedKind.BACKUP):
-            continue
+    kept, idle = [], True
+    for marked in _left(work, MarkedKind.BACKUP):
         try:
             provider.remove(step, marked)
         except (CloudRefused, ResourceConflict):
-            kept.extend([marked.stored] if marked.stored else [])
+            if marked.stored and _is_needed(work, marked.ref):
+                kept.append(marked.stored)
+            else:
+                idle = False
+    if idle:
+        with suppress(CloudRefused, ResourceConflict):
+            if work.done("snapshot") and not work.done("released"):
+                provider.release(step, from_plain(Snapshot, work.result("snapshot")))
+            for marked in _left(work, MarkedKind.SNAPSHOT):
+                provider.remove(step, marked)
     return tuple(kept)
+
+
+def _left(work: Work, kind: MarkedKind) -> list[Marked]:
+    """Return what this job has in the cloud."""
+    found = work.provider.marked(work.site.vault.id)
+    return [marked for marked in found if marked.marker.job == work.job.id and marked.kind is kind]
+
+
+def _is_needed(work: Work, ref: str) -> bool:
+    there = work.site.vault.catalogue.backups(work.job.provider, str(work.job.server))
+    return any(volume.parent == ref for backup in there for volume in backup.volumes)
 
 
 def _commit(work: Work, backup: Backup) -> None:

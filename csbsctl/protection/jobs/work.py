@@ -6,6 +6,7 @@ that harmless by the marker. What the steps of each kind of job are is told in t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ class Work:
         self.site = site
         self.lease = lease
         self.job = job
+        self._lock = threading.RLock()
+        """Held while the journal is written: the disks of a server are worked on side by side."""
         self.undoing = False
         """While undoing, the first wish to stop is not heard."""
 
@@ -77,7 +80,8 @@ class Work:
 
     def record(self, step: str, result: Any = True) -> None:  # noqa: FBT002 - True is a result here, not a flag
         """Write down that a step is finished and what it gave (plain JSON values)."""
-        self._save(steps={**self.job.steps, step: result})
+        with self._lock:
+            self._save(steps={**self.job.steps, step: result})
 
     def step(self, what: str) -> Step:
         """Return a step for the provider; ``what`` names it in progress reports.
@@ -105,8 +109,13 @@ class Work:
             self.site.stop.check()
         self.lease.check()
 
-    def patiently(self, action: Callable[[], Result], *, busy: bool = True) -> Result:
-        """Do something in the cloud, again a few times when it does not answer or (``busy``) the thing is busy."""
+    def patiently(
+        self, action: Callable[[], Result], *, busy: bool = True, step: Step | None = None
+    ) -> Result:
+        """Do something in the cloud, again a few times when it does not answer or (``busy``) the thing is busy.
+
+        ``step`` is the step that it is done in, where that may be stopped by more than the job is.
+        """
         for pause in self.site.patience:
             try:
                 return action()
@@ -114,7 +123,7 @@ class Work:
                 if isinstance(error, ResourceConflict) and not busy:
                     raise
                 self.site.stop.wait(pause)
-                self.check()
+                step.check() if step else self.check()
         return action()
 
     def finish(self, *, size: int = 0, stored: int = 0) -> None:
