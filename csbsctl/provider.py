@@ -61,6 +61,9 @@ class Step:
     marker: Marker
     check: Callable[[], None] = lambda: None
     progress: Callable[[int, int], None] = lambda _done, _total: None
+    about: dict[str, Any] = field(default_factory=dict)
+    """What a rebuild of the catalogue wants back of a backup beside the marker (plain JSON values): ``store`` writes it
+    beside the data, ``marked`` returns it as the detail ``about``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,12 @@ class MarkedKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Something in the cloud that carries a csbsctl marker. ``stored`` and ``snapshot`` fields allow a rebuild."""
+    """Something in the cloud that carries a csbsctl marker.
+
+    A rebuild needs of a BACKUP ``stored`` and these details: ``server`` (id, name), ``volumes`` (how many the whole
+    backup has), ``complete`` (whether this one is), ``taken_at``, ``consistency``, ``method``, ``evidence``,
+    ``availability_zone``, ``spec``, and ``about`` as the step gave it (see Step), with ``protected`` added.
+    """
 
     kind: MarkedKind
     ref: str
@@ -294,6 +302,10 @@ class Provider(abc.ABC):
     @abc.abstractmethod
     def verify(self, step: Step, stored: StoredVolume, depth: Depth, sample: float = 0.1) -> Sequence[Damage]:
         """Check stored data; every byte at ``full``, a random share at ``sample``, presence and indexes at ``quick``."""
+
+    def protect(self, step: Step, stored: Sequence[StoredVolume], *, protected: bool) -> None:
+        """Note beside the stored disks of a backup that it is protected, for a rebuild; where the cloud can."""
+        del step, stored, protected
 
     def check(
         self, step: Step, stored: Sequence[StoredVolume], *, read_data: bool = False, repair: bool = False

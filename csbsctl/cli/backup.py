@@ -312,6 +312,7 @@ def rebuild(
             "added": [{"id": b.id, "name": b.name, "server": b.server.name} for b in rebuilt.added],
             "known": rebuilt.known,
             "incomplete": rebuilt.incomplete,
+            "others": rebuilt.others,
         }
     )
     for backup in rebuilt.added:
@@ -320,6 +321,10 @@ def rebuild(
         )
     if rebuilt.incomplete:
         session.say(f"{len(rebuilt.incomplete)} backups in the cloud are not whole and were left out.")
+    for vault, disks in rebuilt.others.items():
+        session.say(
+            f"Vault {vault} has {disks} stored disks there too: `csbsctl backup rebuild --vault-id {vault}` adopts them."
+        )
     session.say(f"{len(rebuilt.added)} added, {rebuilt.known} already known.")
 
 

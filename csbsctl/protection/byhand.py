@@ -7,6 +7,7 @@ and asking beforehand is the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,7 +27,7 @@ from csbsctl.protection.naming import check_name, names_of_request
 from csbsctl.protection.pool import Ended, by_provider, each
 from csbsctl.protection.recover import hold
 from csbsctl.protection.site import Site
-from csbsctl.provider import Depth, Image
+from csbsctl.provider import Depth, Image, Marker, Step
 from csbsctl.rules.chains import Chains
 from csbsctl.rules.renames import under_present_names
 
@@ -171,6 +172,7 @@ def set_protected(site: Site, backups: Sequence[Backup], *, protected: bool) -> 
         if backup.state in (BackupState.WAITING_DELETE, BackupState.DELETING):
             raise Refused(f"backup {backup.name} is being deleted", code="CSBS.2003")
         changed.append(_change(site, backup, protected=protected))
+        _note_protection(site, changed[-1])
         site.vault.audit.record(action, resource_type="checkpointItem", resource_id=backup.id)
     return changed
 
@@ -290,6 +292,18 @@ def _change(site: Site, backup: Backup, **changes: object) -> Backup:
     if not found:
         raise NotFound(f"backup {backup.name} does not exist any more", code="CSBS.3001")
     return found[0]
+
+
+def _note_protection(site: Site, backup: Backup) -> None:
+    """Write the protection beside the data too, for a rebuild.
+
+    The vault's word is what counts: a cloud that is away keeps nobody from protecting a backup.
+    """
+    with suppress(CsbsError):
+        marker = Marker(site.vault.id, backup.job, backup.server.id, backup.id)
+        site.provider(backup.provider).protect(
+            Step(marker, site.stop.check), backup.volumes, protected=backup.protected
+        )
 
 
 def _find_image(site: Site, wanted: str, provider: str | None) -> tuple[str, str]:

@@ -225,5 +225,6 @@ def _record(name: str, step: Step, snapshot: VolumeSnapshot, taken: SnapshotReco
             "availability_zone": server.availability_zone,
             "spec": server.spec,
             "volumes": len(server.volumes),
+            "about": step.about,
         },
     )

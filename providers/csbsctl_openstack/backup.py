@@ -76,6 +76,21 @@ class Backups:
         self._delete(stored.ref)
         self._until_gone(step, stored)
 
+    def protect(self, step: Step, stored: StoredVolume, *, protected: bool) -> None:
+        """Note in a backup's metadata whether it is protected; a backup that is gone is left at that."""
+        try:
+            found = dict(self.get(stored.ref).get("metadata") or {})
+        except ResourceNotFound:
+            return
+        found.pop(marks.PROTECTED, None)
+        wanted = found | ({marks.PROTECTED: "yes"} if protected else {})
+        step.check()
+        self._cloud.cinder.put(
+            f"note that backup {stored.ref} is protected",
+            f"/backups/{stored.ref}",
+            {"backup": {"metadata": wanted}},
+        )
+
     def check(self, stored: StoredVolume) -> list[Damage]:
         """Say what is wrong with a backup as far as Cinder's records tell; nothing is read."""
         problems = []
@@ -116,7 +131,7 @@ class Backups:
             "name": f"csbsctl-{step.marker.backup[:8] or step.marker.job[:8]}-{volume.position}",
             "force": True,
             "incremental": base is not None,
-            "metadata": marks.metadata(step.marker, _document(snapshot, base, parent)),
+            "metadata": marks.metadata(step.marker, _document(step, snapshot, base, parent)),
         }
         if settings.container:
             body["container"] = settings.container
@@ -131,7 +146,7 @@ class Backups:
             # The parent went away between the list and the call.
             body |= {
                 "incremental": False,
-                "metadata": marks.metadata(step.marker, _document(snapshot, None, parent)),
+                "metadata": marks.metadata(step.marker, _document(step, snapshot, None, parent)),
             }
             made = self._post(volume.name, body)
         return made
@@ -266,7 +281,13 @@ def marker_of(body: Json) -> Marker | None:
     return marks.marker_of(body.get("metadata"))
 
 
-def _document(snapshot: VolumeSnapshot, base: Json | None, parent: StoredVolume | None) -> Json:
+def about_of(body: Json) -> Json:
+    """Return what a backup's metadata says of the record that it belongs to, for a rebuild."""
+    about: Json = marks.unpack(body.get("metadata")).get("about") or {}
+    return about | ({"protected": True} if marks.PROTECTED in (body.get("metadata") or {}) else {})
+
+
+def _document(step: Step, snapshot: VolumeSnapshot, base: Json | None, parent: StoredVolume | None) -> Json:
     volume = snapshot.volume
     return {
         "name": volume.name,
@@ -278,4 +299,5 @@ def _document(snapshot: VolumeSnapshot, base: Json | None, parent: StoredVolume 
         "parent": base["id"] if base else None,
         "foreign": bool(base) and marks.marker_of((base or {}).get("metadata")) is None,
         "server": snapshot.extra["document"],
+        "about": step.about,
     }

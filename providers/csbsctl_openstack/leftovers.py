@@ -15,7 +15,7 @@ from csbsctl.clock import parse_instant
 from csbsctl.errors import ResourceNotFound
 from csbsctl.provider import Marked, MarkedKind, Marker, Step
 from csbsctl_openstack import marks
-from csbsctl_openstack.backup import Backups, server_of, stored_of
+from csbsctl_openstack.backup import Backups, about_of, server_of, stored_of
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.consistency import Photographer
 from csbsctl_openstack.grouping import Grouper
@@ -139,15 +139,16 @@ def _backup(item: Json) -> Marked | None:
         return None
     stored, server = stored_of(item), server_of(item)
     details = {
-        "state": "available" if item["status"] in {"available", "restoring"} else item["status"],
-        "server_name": server.get("server"),
+        "complete": item["status"] in {"available", "restoring"},
+        "server": {"id": marker.server, "name": server.get("server") or marker.server},
         "availability_zone": server.get("zone"),
         "spec": server.get("spec") or {},
         "consistency": server.get("consistency"),
         "method": server.get("method"),
         "evidence": server.get("evidence") or {},
         "taken_at": server.get("taken_at"),
-        "count": server.get("count"),
+        "volumes": server.get("count"),
+        "about": about_of(item),
     }
     return Marked(
         MarkedKind.BACKUP, item["id"], marker, instant(item["created_at"]), stored.size, stored, details

@@ -24,6 +24,8 @@ BUILT = f"{PREFIX}built"
 """On a server that csbsctl built, once it is whole."""
 SEALED = f"{PREFIX}sealed"
 """On the first snapshot of a set, once all of it was taken at one instant."""
+PROTECTED = f"{PREFIX}protected"
+"""On a backup that somebody protected."""
 _FIELDS = ("vault", "job", "server", "backup", "policy", "slot")
 _DESCRIPTION = re.compile(
     r"csbsctl (?P<vault>\S+) (?P<job>\S+) (?P<server>\S+) (?P<backup>\S+) (?P<role>\S+)$"

@@ -124,6 +124,11 @@ class OpenStackProvider(Provider):
             problems.append(Damage(problem))
         return problems
 
+    def protect(self, step: Step, stored: Sequence[StoredVolume], *, protected: bool) -> None:
+        """Note in the metadata of Cinder's backups that they are protected, or no longer."""
+        for each in stored:
+            self._backups.protect(step, each, protected=protected)
+
     # -- restore ---------------------------------------------------------------------------------------------------
 
     def check_restore(self, plan: RestorePlan) -> Preflight:

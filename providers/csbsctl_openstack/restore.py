@@ -26,6 +26,12 @@ from csbsctl_openstack.wishes import Wishes, read_wishes
 
 Json = dict[str, Any]
 
+_RESET = Boundary("openstack.root.reset", "an administrator set a root volume available, to be restored onto")
+_UPLOADED = Boundary(
+    "openstack.root.uploaded", "the restored root is an image, the server is not rebuilt yet"
+)
+_REBUILT = Boundary("openstack.root.rebuilt", "Nova rebuilt the server, image and volume are still there")
+_FREED = Boundary("openstack.replace.freed", "data volumes and ports are off the server that is replaced")
 _SWAPPED = Boundary("openstack.swap.volume", "one more restored volume is in its place")
 
 
@@ -55,6 +61,7 @@ class Restorer:
         if way is Way.RESET:
             if self._volumes.get(target.id)["status"] == "in-use":
                 self._volumes.reset(step, self._ways.admin, target.id, "available")
+                _RESET()
         else:
             self._volumes.detach(step, plan.server.id, target.id)
         self._volumes.onto(step, stored, target.id)
@@ -131,8 +138,12 @@ class Restorer:
         """Upload the restored root as an image of the volume's full size, and have Nova write it over the root."""
         target = item.mapping.target
         assert target
+        if not self._volumes.exists(item.ref):  # it goes last: an earlier try was done with all of this
+            return
         image_id = self._uploads.image_of(step, item.ref, like=target.id)
+        _UPLOADED()
         self._servers.rebuild(step, server_id, image_id)
+        _REBUILT()
         self._uploads.delete(image_id)
         self._volumes.delete(step, item.ref)
 
@@ -149,6 +160,7 @@ class Restorer:
                 self._volumes.detach(step, old_id, volume_id)
             for port in ports:
                 self._servers.detach_port(step, old_id, port["id"])
+            _FREED()
         spec = {**plan.server.spec, "ports": ports or plan.backup.spec.get("ports", [])}
         body = self._builder.build(step, name, spec, Wishes(), [root.ref, *data])
         self._servers.stop(step, body["id"])

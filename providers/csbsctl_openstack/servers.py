@@ -49,7 +49,8 @@ class Servers:
         self.until(step, server_id, "ACTIVE", "start")
 
     def rebuild(self, step: Step, server_id: str, image_id: str) -> None:
-        """Write an image over a stopped server's root volume, and leave it stopped."""
+        """Write an image over a stopped server's root volume, and leave it stopped; a rebuild under way ends first."""
+        self._settled(step, server_id)
         self._act(step, server_id, "rebuild", {"imageRef": image_id})
         # A server that an earlier rebuild left in error comes back running.
         if self.until(step, server_id, "SHUTOFF", "rebuild", also="ACTIVE")["status"] == "ACTIVE":

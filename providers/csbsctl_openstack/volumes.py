@@ -41,6 +41,14 @@ class Volumes:
         body: Json = self._cinder.get(f"look at volume {volume_id}", f"/volumes/{volume_id}")["volume"]
         return body
 
+    def exists(self, volume_id: str) -> bool:
+        """Whether Cinder has a volume."""
+        try:
+            self.get(volume_id)
+        except ResourceNotFound:
+            return False
+        return True
+
     def find(self, marker: Marker, role: str, name: str) -> Json | None:
         """Return the volume that carries a marker and a role, or None."""
         for item in self._cinder.pages(f"list volumes named {name}", "/volumes/detail", "volumes", name=name):

@@ -235,7 +235,7 @@ def test_everything_is_found_again_from_cinder_alone(bench):
     assert {m.marker.backup for m in found} == {backup.id}
     assert sorted((m.stored for m in found), key=lambda v: v.position) == list(backup.volumes)
     details = found[0].details
-    assert (details["server_name"], details["count"]) == (bench.provider.server(server_id).name, 2)
+    assert (details["server"]["name"], details["volumes"]) == (bench.provider.server(server_id).name, 2)
     assert (details["consistency"], details["method"]) == ("crash", "pause")
     assert details["spec"] == backup.spec
     assert not list(bench.provider.marked("another-vault"))

@@ -21,6 +21,7 @@ from csbsctl.model.job import JobKind
 from csbsctl.model.policy import Consistency
 from csbsctl.model.server import Refusal, Server, protectability
 from csbsctl.model.slots import SlotLog
+from csbsctl.protection.about import describe
 from csbsctl.protection.jobs.collection import note_litter
 from csbsctl.protection.jobs.disks import store_all
 from csbsctl.protection.jobs.forms import from_plain, to_plain
@@ -85,6 +86,7 @@ def take_backup(site: Site, lease: Lease, server: Server, order: BackupOrder) ->
         "full": order.full,
         "full_every": order.full_every,
         "instant": order.instant_restore,
+        "about": describe(draft),
     }
     work = Work.begin(
         site,

@@ -99,7 +99,8 @@ class Work:
             slot=job.slot.isoformat() if job.slot else "",
             fence=self.lease.number if leased else 0,
         )
-        return Step(marker, self.check, lambda done, total: self._progress(what, done, total))
+        about = job.intent.get("about", {})
+        return Step(marker, self.check, lambda done, total: self._progress(what, done, total), about)
 
     def check(self) -> None:
         """Raise Interrupted when the user wants to stop, LeaseLost when the server is no longer ours."""

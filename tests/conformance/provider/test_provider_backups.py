@@ -245,3 +245,24 @@ def test_whatever_carries_a_marker_can_be_removed_twice(flow):
 
     assert list(flow.provider.marked(flow.vault)) == []
     assert flow.provider.server(server.id).id == server.id
+
+
+def test_what_a_rebuild_of_the_catalogue_needs_is_beside_the_data(flow):
+    server = flow.harness.server("rebuilt", 2)
+    flow.scribble(server, 1)
+    step = replace(flow.step(server), about={"name": "by-hand", "tags": {"team": "shop"}})
+    _, snapshot = flow.freeze(server, step)
+    stored = [flow.provider.store(step, each, None) for each in snapshot.volumes]
+    flow.provider.release(step, snapshot)
+    flow.harness.reopen()
+
+    flow.provider.protect(step, stored, protected=True)
+
+    found = [each for each in flow.provider.marked(flow.vault) if each.kind == "backup"]
+    assert sorted(each.stored.position for each in found) == [0, 1]
+    for each in found:
+        details = each.details
+        assert (details["server"], details["volumes"]) == ({"id": server.id, "name": "rebuilt"}, 2)
+        assert details["complete"]
+        assert details["consistency"] == snapshot.consistency
+        assert details["about"].items() >= step.about.items()
