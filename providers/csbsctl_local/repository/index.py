@@ -45,10 +45,11 @@ class Index:
         """Return a place of a chunk outside the packs to avoid, or None."""
         for run in self.runs.values():
             row = run.row(name)
-            if row >= 0:
-                for place in run.find(name):
-                    if place.pack not in avoid:
-                        return place
+            while row >= 0:
+                place = run.place(row)
+                if place.pack not in avoid:
+                    return place
+                row = run.row(name, row + 1)
         return None
 
     def places(self, name: ChunkName) -> Iterator[Place]:

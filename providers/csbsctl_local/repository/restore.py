@@ -16,6 +16,7 @@ from .layout import CHUNK, LEAF, ZERO, ChunkName
 from .manifest import Manifest, leaf_count, read_leaf
 from .pack import Place
 from .work import Shared
+from .write_behind import WriteBehind
 
 _Piece = tuple[int, Place, ChunkName]
 """Offset on the disk, where it is stored, its name."""
@@ -33,6 +34,7 @@ class Restorer:
         self._fd = fd
         self._check = check
         self._progress = progress
+        self._behind = WriteBehind(fd)
         self._lock = threading.Lock()  # guards _done and progress
         self._done = 0
         self._total = 0
@@ -51,10 +53,10 @@ class Restorer:
                 numbers = list(range(leaf_count(self._size)))
             self._total = len(numbers) * LEAF
             work = Shared(numbers)
-            with ThreadPoolExecutor(threads, thread_name_prefix="restore") as pool:
+            with self._behind, ThreadPoolExecutor(threads, thread_name_prefix="restore") as pool:
                 for result in [pool.submit(self._work, work, sparse=sparse) for _ in range(threads)]:
                     result.result()
-            os.fsync(self._fd)
+                self._behind.finish()
         except OSError as error:
             raise StoreUnavailable(f"cannot write the restored disk: {error.strerror}") from error
 
@@ -111,6 +113,7 @@ class Restorer:
         view = memoryview(data)[: max(0, self._size - offset)]
         while view:
             count = os.pwrite(self._fd, view, offset)
+            self._behind.wrote(count)
             view, offset = view[count:], offset + count
 
     def _advance(self) -> None:
