@@ -21,10 +21,10 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 
-# Peers are measured where they are installed: restic, borg and benji for the data plane, terraform for the engine.
+# Ten minutes on a quiet machine. Peers are measured where they are installed: restic, borg and kopia for the data
+# plane, terraform for the engine. S3 is a radosgw that is started for it, whose packages are installed when root.
 bench: $(VENV)/.dev
-	@$(BIN)/python benchmarks/engine.py
-	@$(BIN)/python benchmarks/dataplane.py
+	@$(BIN)/python benchmarks/bench.py
 
 soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m soak --timeout 3600

@@ -1,10 +1,11 @@
 """The repository as a command, so that it is measured as a process like the others: start-up included.
 
-    python benchmarks/dataplane_csbsctl.py STORE write MANIFEST IMAGE [PARENT CHANGED.json]
-    python benchmarks/dataplane_csbsctl.py STORE restore MANIFEST FILE
-    python benchmarks/dataplane_csbsctl.py STORE verify MANIFEST
+    python benchmarks/dataplane_csbsctl.py STORE CACHE write MANIFEST IMAGE [PARENT CHANGED.json]
+    python benchmarks/dataplane_csbsctl.py STORE CACHE restore MANIFEST FILE
+    python benchmarks/dataplane_csbsctl.py STORE CACHE verify MANIFEST
 
-Encryption is on: the vault's own sealer, with keys that are known here.
+STORE is a folder, or ``s3:http://HOST:PORT/BUCKET/PREFIX``. Encryption is on: the vault's own sealer, with keys that
+are known here.
 """
 
 from __future__ import annotations
@@ -16,14 +17,25 @@ from pathlib import Path
 
 from csbsctl.clock import SystemClock
 from csbsctl.vault.sealing import DataKeys, SealedSealer
-from csbsctl.vault.stores.directory import DirectoryStore
+from csbsctl.vault.stores import Store, StoreOptions, open_store
 from csbsctl_local.repository import FileSource, Repository
 
 
-def main(store: str, verb: str, manifest: str, *rest: str) -> None:
+def store_at(url: str) -> Store:
+    """Open the store: a folder, or what restic calls s3:ENDPOINT/BUCKET/PREFIX."""
+    if not url.startswith("s3:"):
+        return open_store(url, base=Path("/"), options=StoreOptions())
+    scheme, _, host, place = url.removeprefix("s3:").split("/", 3)
+    options = StoreOptions(endpoint_url=f"{scheme}//{host}")
+    return open_store(f"s3://{place}", base=Path("/"), options=options)
+
+
+def main(url: str, cache: str, verb: str, manifest: str, *rest: str) -> None:
     """Do one thing to a repository."""
     sealer = SealedSealer(lambda: DataKeys({1: bytes(range(32))}, bytes(range(32, 64))))
-    repository = Repository(DirectoryStore(Path(store)), sealer, clock=SystemClock())
+    store = store_at(url)
+    repository = Repository(store, sealer, clock=SystemClock(), cache=Path(cache) if store.remote else None)
+    readers = 6 if store.remote else 2  # as the local provider does
     if verb == "write":
         parent = rest[1] if len(rest) > 1 else None
         changed = [tuple(pair) for pair in json.loads(Path(rest[2]).read_text())] if len(rest) > 2 else None
@@ -31,9 +43,9 @@ def main(store: str, verb: str, manifest: str, *rest: str) -> None:
             repository.write(source, manifest=manifest, parent=parent, changed=changed, job="bench")
     elif verb == "restore":
         file = os.open(rest[0], os.O_RDWR | os.O_CREAT, 0o600)
-        repository.restore(manifest, file)
+        repository.restore(manifest, file, threads=readers)
         os.close(file)
-    elif repository.verify(manifest):
+    elif repository.verify(manifest, threads=readers):
         sys.exit("damaged")
 
 

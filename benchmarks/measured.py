@@ -1,4 +1,4 @@
-"""One process, measured: wall seconds, its own CPU seconds, its peak memory."""
+"""One process, measured: wall seconds, its own CPU seconds, its peak memory, and what others used meanwhile."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Wall and CPU (user and system) in seconds, peak resident memory in bytes."""
+    """Wall and CPU (user and system) in seconds, peak resident memory in bytes.
+
+    ``others`` is how many CPUs everything else used meanwhile: other processes, and the kernel on behalf of all.
+    """
 
     wall: float
     cpu: float
     memory: int
+    others: float = 0.0
 
 
 def measure(
@@ -27,6 +31,7 @@ def measure(
 ) -> Measured:
     """Run a command to its end and return what it took; exits with its output when it fails."""
     os.sync()
+    busy = _busy()
     start = time.monotonic()
     with subprocess.Popen(
         command,
@@ -41,10 +46,19 @@ def measure(
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - start
+    cpu = usage.ru_utime + usage.ru_stime
+    others = max(0.0, _busy() - busy - cpu) / wall
     memory.join()
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{output.decode(errors='replace')}")
-    return Measured(wall, usage.ru_utime + usage.ru_stime, memory.bytes)
+    return Measured(wall, cpu, memory.bytes, others)
+
+
+def _busy() -> float:
+    """Return the seconds that all CPUs together have worked since the machine started."""
+    with Path("/proc/stat").open() as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, file.readline().split()[1:])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 class _Peak(threading.Thread):

@@ -108,9 +108,10 @@ def main() -> None:
             replace(head, generation=1, stacks={"default": state}, stack="default", at=clock.now())
         )
         for what in ("prune of one in ten, with collection", "the next run, with nothing to do"):
-            began = time.monotonic()
+            began, busy = time.monotonic(), time.process_time()
             summary = Runner(Site(vault, {"default": cloud}, clock)).once()
-            print(f"{what}: {time.monotonic() - began:.1f} s, {summary.deleted} deleted, {summary.problems}")
+            wall, cpu = time.monotonic() - began, time.process_time() - busy
+            print(f"{what}: {wall:.1f} s, {cpu:.2f} s CPU, {summary.deleted} deleted, {summary.problems}")
         print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
         cloud.close()
         vault.close()
