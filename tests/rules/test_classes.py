@@ -55,7 +55,7 @@ WEAKENINGS = [
     ("binding", "provider", binding(), None),
     ("binding", "expect", binding(expect=Expect(min=3)), binding(expect=Expect(min=1))),
     ("binding", "expect", binding(expect=Expect(max=3)), binding()),
-    ("binding", "image_backed_root", binding(image_backed_root="snapshot"), binding()),
+    ("binding", "image_backed_root", {**binding(), "image_backed_root": "snapshot"}, binding()),
     ("objective", "rpo", objective(rpo="26h"), objective(rpo="48h")),
     ("objective", "rpo", objective(rpo="26h"), objective()),
     ("objective", "protected", objective(protected="required"), objective()),
