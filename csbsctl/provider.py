@@ -96,6 +96,8 @@ class Capabilities:
     parallel: int
     """How many servers are best worked on at once."""
     single_volume_restore: bool = True
+    instant_keeps_snapshots: bool = False
+    """Whether an instant restore needs the snapshot kept: so only where the policy asks, and of its newest backup."""
     parallel_disks: int = 1
     """How many disks of one server are best stored at once; 1 where storing one keeps the machine busy."""
 
@@ -294,6 +296,22 @@ class Provider(abc.ABC):
     @abc.abstractmethod
     def release(self, step: Step, snapshot: Snapshot) -> None:
         """Let go of a snapshot; already gone is fine."""
+
+    def keep(
+        self, step: Step, snapshot: Snapshot, stored: Sequence[StoredVolume]
+    ) -> tuple[StoredVolume, ...]:
+        """Keep a snapshot for instant restores of what was stored from it, and return the records that say so.
+
+        Called in the place of ``release``, where ``instant_keeps_snapshots`` and the policy asks. ``delete`` of such
+        a stored volume lets go of the snapshot, too.
+        """
+        self.release(step, snapshot)
+        return tuple(stored)
+
+    def let_go(self, step: Step, stored: StoredVolume) -> StoredVolume:
+        """Let go of what ``keep`` kept for a stored volume, and return its record without; already gone is fine."""
+        del step
+        return stored
 
     @abc.abstractmethod
     def delete(self, step: Step, stored: StoredVolume) -> None:

@@ -30,7 +30,6 @@ from csbsctl_openstack.wire import GIB, instant
 Json = dict[str, Any]
 
 _PAUSE = "pause/"
-_GROUP = "group/"
 _IMAGE_FIELDS = ("vault", "job", "server", "backup")
 _PATIENCE = timedelta(seconds=60)
 
@@ -67,11 +66,12 @@ class Leftovers:
             lambda: list(nova.pages("list servers", "/servers/detail", "servers")),
             lambda: list(self._images.parts()),
         )
+        kept = {item["id"] for item in snapshots if marks.KEPT in (item.get("metadata") or {})}
         pointed = {snapshot for image in images for snapshot in snapshot_ids(image)}
         behind = {item["volume_id"] for item in snapshots if item["id"] in pointed}
         everything = [
             *map(_snapshot, (item for item in snapshots if item["id"] not in pointed)),
-            *map(_backup, backups),
+            *(_backup(item, kept) for item in backups),
             *map(_volume, (item for item in volumes if item["id"] not in behind)),
             *map(_server, servers),
             *map(_pause, servers),
@@ -91,8 +91,8 @@ class Leftovers:
         match marked.kind:
             case MarkedKind.SNAPSHOT if marked.ref.startswith(_PAUSE):
                 self._resume(marked.ref.removeprefix(_PAUSE))
-            case MarkedKind.SNAPSHOT if marked.ref.startswith(_GROUP):
-                self._grouper.clear(step, marked.ref.removeprefix(_GROUP))
+            case MarkedKind.SNAPSHOT if marked.ref.startswith(marks.GROUP):
+                self._grouper.clear(step, marked.ref.removeprefix(marks.GROUP))
             case MarkedKind.SNAPSHOT:
                 self._set.delete(step, [marked.ref])
             case MarkedKind.BACKUP:
@@ -133,11 +133,13 @@ def _snapshot(item: Json) -> Marked | None:
     return Marked(MarkedKind.SNAPSHOT, item["id"], marker, when, item["size"] * GIB)
 
 
-def _backup(item: Json) -> Marked | None:
+def _backup(item: Json, kept: frozenset[str] | set[str]) -> Marked | None:
     marker = marks.marker_of(item.get("metadata"))
     if marker is None:
         return None
     stored, server = stored_of(item), server_of(item)
+    if item.get("snapshot_id") in kept:
+        stored = stored.model_copy(update={"extra": {**stored.extra, "snapshot": item["snapshot_id"]}})
     details = {
         "complete": item["status"] in {"available", "restoring"},
         "server": {"id": marker.server, "name": server.get("server") or marker.server},
@@ -198,7 +200,7 @@ def _group(item: Json) -> Marked | None:
     found = marks.described(item.get("description"))
     if found is None:
         return None
-    return Marked(MarkedKind.SNAPSHOT, _GROUP + item["id"], found[0], instant(item["created_at"]))
+    return Marked(MarkedKind.SNAPSHOT, marks.GROUP + item["id"], found[0], instant(item["created_at"]))
 
 
 def _image(item: Json) -> Marked | None:

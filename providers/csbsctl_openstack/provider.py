@@ -34,6 +34,7 @@ from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.consistency import Photographer
 from csbsctl_openstack.image import Images
 from csbsctl_openstack.inventory import Inventory
+from csbsctl_openstack.kept import KeptSnapshots
 from csbsctl_openstack.leftovers import Leftovers
 from csbsctl_openstack.offers import Offers
 from csbsctl_openstack.quotas import Quotas
@@ -56,6 +57,7 @@ class OpenStackProvider(Provider):
         self._inventory = Inventory(self.cloud, host.name)
         self._quotas = Quotas(self.cloud)
         self._photographer = Photographer(self.cloud, self._inventory, self._quotas)
+        self._kept = KeptSnapshots(self.cloud)
         self._backups = Backups(self.cloud)
         self._volumes = Volumes(self.cloud)
         self._servers = Servers(self.cloud)
@@ -71,7 +73,8 @@ class OpenStackProvider(Provider):
             incremental=True,
             chains=True,
             full_every=7,
-            instant_restore=False,
+            instant_restore=True,
+            instant_keeps_snapshots=True,
             images=True,
             parallel=self.settings.parallel,
             parallel_disks=self.settings.parallel_disks,
@@ -109,9 +112,20 @@ class OpenStackProvider(Provider):
         """Delete the snapshots."""
         self._photographer.release(step, snapshot)
 
+    def keep(
+        self, step: Step, snapshot: Snapshot, stored: Sequence[StoredVolume]
+    ) -> tuple[StoredVolume, ...]:
+        """Keep the snapshots for instant restores."""
+        return self._kept.keep(step, snapshot, stored)
+
+    def let_go(self, step: Step, stored: StoredVolume) -> StoredVolume:
+        """Delete the snapshot that was kept of one volume."""
+        return self._kept.let_go(step, stored)
+
     def delete(self, step: Step, stored: StoredVolume) -> None:
-        """Delete one Cinder backup."""
+        """Delete one Cinder backup, and the snapshot that was kept beside it."""
         self._backups.delete(step, stored)
+        self._kept.let_go(step, stored)
 
     def verify(self, step: Step, stored: StoredVolume, depth: Depth, sample: float = 0.1) -> Sequence[Damage]:
         """Check Cinder's records; beyond ``quick``, restore onto a volume that is thrown away.

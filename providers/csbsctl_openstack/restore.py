@@ -18,6 +18,7 @@ from csbsctl.provider import Mapping, RestoredVolume, RestorePlan, Step
 from csbsctl_openstack.builder import Builder
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.inventory import Inventory
+from csbsctl_openstack.kept import KeptSnapshots
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.uploads import Uploads
 from csbsctl_openstack.volumes import Volumes
@@ -45,6 +46,7 @@ class Restorer:
         self._volumes = volumes
         self._servers = servers
         self._ways = ways
+        self._kept = KeptSnapshots(cloud)
         self._uploads = Uploads(cloud, volumes)
         self._builder = Builder(cloud, servers, ways.offers)
 
@@ -57,6 +59,7 @@ class Restorer:
             return RestoredVolume(mapping, body["id"], {"way": way.value})
         assert plan.server
         self._demand_stopped(plan.server.id)
+        snapshot = self._kept.to_revert_to(plan, mapping)
         extra = {"way": way.value, "delete_on_termination": self._deleted_with(plan.server.id, target.id)}
         if way is Way.RESET:
             if self._volumes.get(target.id)["status"] == "in-use":
@@ -64,7 +67,10 @@ class Restorer:
                 _RESET()
         else:
             self._volumes.detach(step, plan.server.id, target.id)
-        self._volumes.onto(step, stored, target.id)
+        if snapshot:
+            self._volumes.revert(step, stored, target.id, snapshot)
+        else:
+            self._volumes.onto(step, stored, target.id)
         return RestoredVolume(mapping, target.id, extra)
 
     def swap(self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]) -> Server:
@@ -114,6 +120,8 @@ class Restorer:
         size = max(stored.size, target.size) if target else stored.size
         wishes = Wishes() if plan.server else read_wishes(plan.overrides)
         zone = wishes.zone or plan.backup.spec.get("availability_zone")
+        like_before = wishes.zone is None and wishes.type_of(stored) in (None, stored.extra.get("type"))
+        kept = self._kept.of(stored) if plan.instant and like_before else None
         return self._volumes.from_backup(
             step,
             stored,
@@ -121,7 +129,8 @@ class Restorer:
             size=size,
             role=role,
             kind=wishes.type_of(stored),
-            zone=self._ways.offers.volume_zone(zone),
+            zone=None if kept else self._ways.offers.volume_zone(zone),
+            snapshot=kept["id"] if kept else None,
         )
 
     def _place(self, step: Step, server_id: str, item: RestoredVolume) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from csbsctl.errors import CloudUnavailable, ProviderError, ResourceConflict, ResourceNotFound
+from csbsctl.errors import CloudRefused, CloudUnavailable, ProviderError, ResourceConflict, ResourceNotFound
 from csbsctl.model.server import Volume
 from csbsctl.provider import Marker, Step
 from csbsctl_openstack import marks
@@ -77,11 +77,11 @@ class SnapshotSet:
 
     def mark(self, marker: Marker, snapshot_id: str, volume: Volume) -> None:
         """Write the marker onto a snapshot that somebody else made for us (Nova, or a group snapshot)."""
-        self._write(snapshot_id, _metadata(marker, volume))
+        self.write(snapshot_id, _metadata(marker, volume))
 
     def seal(self, first: Json, document: Json) -> None:
         """Say on the first snapshot of a set that the set is whole, and what it is."""
-        self._write(first["id"], {marks.SEALED: str(document["count"]), **marks.pack(document, "seal")})
+        self.write(first["id"], {marks.SEALED: str(document["count"]), **marks.pack(document, "seal")})
 
     def sealed(self, found: list[Json]) -> Json | None:
         """Return what the seal of a set says, or None when it has none or is not whole."""
@@ -91,10 +91,16 @@ class SnapshotSet:
             return None
         return marks.unpack(found[0]["metadata"], "seal")
 
-    def delete(self, step: Step, ids: Iterable[str]) -> None:
-        """Delete snapshots and wait until they are gone; already gone is fine."""
+    def delete(self, step: Step, ids: Iterable[str], *, grouped: bool = False) -> None:
+        """Delete snapshots and wait until they are gone; already gone is fine.
+
+        ``grouped`` ones belong to a group whatever the settings say now.
+
+        Raises:
+            ResourceConflict: something depends on one, or works on it for too long.
+        """
         gone = list(ids)
-        if self._cloud.settings.consistent_group_type:
+        if grouped or self._cloud.settings.consistent_group_type:
             gone = self._grouper.without_members(step, gone)
         for snapshot_id in gone:
             step.check()
@@ -133,7 +139,8 @@ class SnapshotSet:
             return "gone"
         return str(answer["snapshot"]["status"])
 
-    def _write(self, snapshot_id: str, metadata: dict[str, str]) -> None:
+    def write(self, snapshot_id: str, metadata: dict[str, str]) -> None:
+        """Add to a snapshot's metadata."""
         path = f"/snapshots/{snapshot_id}/metadata"
         self._cloud.cinder.post(f"mark snapshot {snapshot_id}", path, {"metadata": metadata})
 
@@ -156,7 +163,9 @@ class SnapshotSet:
     def _until_gone(self, step: Step, snapshot_id: str) -> None:
         def gone(seen: Json) -> bool:
             if seen["status"] in FAILED:
-                raise CloudUnavailable(f"delete snapshot {snapshot_id}: it ended in state {seen['status']}")
+                raise CloudRefused(f"delete snapshot {snapshot_id}: it ended in state {seen['status']}")
+            if seen["status"] == "available":  # Cinder said "deleting" when it took the order
+                raise ResourceConflict(f"delete snapshot {snapshot_id}: volumes depend on it")
             return bool(seen["status"] == "gone")
 
         poll(

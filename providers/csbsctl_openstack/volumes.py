@@ -67,11 +67,12 @@ class Volumes:
         role: str,
         kind: str | None = None,
         zone: str | None = None,
+        snapshot: str | None = None,
     ) -> Json:
         """Return a new volume with a backup's bytes, maybe already on the server that an earlier try built with it.
 
         ``size`` in bytes may be larger than the backup's; ``kind`` is a volume type, that of the backup's volume where
-        None; ``zone`` is one of Cinder's, its default where None.
+        None; ``zone`` is one of Cinder's, its default where None; ``snapshot`` is one that was kept of the same bytes.
         """
         step.progress(0, stored.size)
         mine = self.find(step.marker, role, name)
@@ -82,8 +83,10 @@ class Volumes:
             self.delete(step, mine["id"])
             mine = None
         if mine is None:
+            source = {"snapshot_id": snapshot} if snapshot else {"backup_id": stored.ref}
             request = {"name": name, "size": gib(size), "volume_type": kind or stored.extra.get("type")}
-            mine = self._create(step, stored, role, request | ({"availability_zone": zone} if zone else {}))
+            zoned = {"availability_zone": zone} if zone else {}
+            mine = self._create(step, role, {**request, **source, **zoned})
             _MADE()
         filled = self._until_filled(step, stored, mine["id"])
         if stored.bootable and not truth(filled.get("bootable")):
@@ -103,6 +106,19 @@ class Volumes:
                 f"restore backup {stored.ref} onto volume {volume_id}",
                 f"/backups/{stored.ref}/restore",
                 {"restore": {"volume_id": volume_id}},
+            )
+            _ONTO()
+        return self._until_filled(step, stored, volume_id)
+
+    def revert(self, step: Step, stored: StoredVolume, volume_id: str, snapshot: str) -> Json:
+        """Take an available volume back to its newest snapshot, and return the volume."""
+        step.progress(0, stored.size)
+        if self.get(volume_id)["status"] != "reverting":  # an earlier try may have got so far
+            step.check()
+            self._cinder.post(
+                f"take volume {volume_id} back to snapshot {snapshot}",
+                f"/volumes/{volume_id}/action",
+                {"revert": {"snapshot_id": snapshot}},
             )
             _ONTO()
         return self._until_filled(step, stored, volume_id)
@@ -188,8 +204,8 @@ class Volumes:
         messages = sorted(answer.get("messages", []), key=lambda item: item["created_at"])
         return str(messages[-1]["user_message"]) if messages else ""
 
-    def _create(self, step: Step, stored: StoredVolume, role: str, request: Json) -> Json:
-        request = {**request, "description": marks.describe(step.marker, role), "backup_id": stored.ref}
+    def _create(self, step: Step, role: str, request: Json) -> Json:
+        request = {**request, "description": marks.describe(step.marker, role)}
         step.check()
         made: Json = self._cinder.post(f"create volume {request['name']}", "/volumes", {"volume": request})[
             "volume"

@@ -14,6 +14,7 @@ from csbsctl.model.server import Refusal
 from csbsctl.provider import Mapping, Preflight, RestorePlan
 from csbsctl_openstack.backup import Backups
 from csbsctl_openstack.connection import Cloud, Service
+from csbsctl_openstack.kept import KeptSnapshots
 from csbsctl_openstack.offers import Offers
 from csbsctl_openstack.settings import RootRestore
 from csbsctl_openstack.wishes import read_wishes
@@ -42,6 +43,7 @@ class Ways:
     def __init__(self, cloud: Cloud, backups: Backups, offers: Offers) -> None:
         self._cloud = cloud
         self._backups = backups
+        self._kept = KeptSnapshots(cloud)
         self.offers = offers
         self._admin_cloud: Cloud | None = None
 
@@ -96,6 +98,8 @@ class Ways:
             ]
             refusals += self._against(mapping)
             notes.append(f"volume {stored.name}: {self._words(plan, mapping)}")
+            if plan.instant:
+                notes.append(f"volume {stored.name}: {self._source(plan, mapping)}")
         if plan.server is None:
             try:
                 wishes = read_wishes(plan.overrides)
@@ -142,6 +146,16 @@ class Ways:
                 )
             case other:
                 assert_never(other)
+
+    def _source(self, plan: RestorePlan, mapping: Mapping) -> str:
+        """Return, for an instant restore, whether the kept snapshot serves or the backup is read after all."""
+        if self._kept.of(mapping.stored) is None:
+            return "its snapshot is gone: the backup is read"
+        if self.of(plan, mapping) in (Way.DETACH, Way.RESET):
+            if self._kept.to_revert_to(plan, mapping):
+                return "taken back to the snapshot that was kept"
+            return "other snapshots were made since, or it was extended: the backup is read"
+        return "made from the snapshot that was kept"
 
     def _can_rebuild(self) -> bool:
         """Whether Nova rebuilds servers whose root is a volume, and Cinder lets it."""

@@ -139,9 +139,14 @@ class Bench:
         return Step(Marker(VAULT, job or self.job, server_id, backup), **hooks)
 
     def back_up(
-        self, server_id: str, parent: Backup | None = None, need: Consistency = Consistency.CRASH
+        self,
+        server_id: str,
+        parent: Backup | None = None,
+        need: Consistency = Consistency.CRASH,
+        *,
+        keep: bool = False,
     ) -> Backup:
-        """Do what the core does for one backup of one server."""
+        """Do what the core does for one backup of one server; ``keep`` keeps its snapshots for instant restores."""
         backup_id, job = new_id(), new_id()
         step = self.step(server_id, job=job, backup=backup_id)
         started = self.provider.now()
@@ -150,7 +155,10 @@ class Bench:
         stored = tuple(
             self.provider.store(step, disk, parents.get(disk.volume.id)) for disk in snapshot.volumes
         )
-        self.provider.release(step, snapshot)
+        if keep:
+            stored = self.provider.keep(step, snapshot, stored)
+        else:
+            self.provider.release(step, snapshot)
         return Backup(
             id=backup_id,
             name=f"autobk_{backup_id[:4]}",

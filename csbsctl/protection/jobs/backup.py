@@ -25,6 +25,7 @@ from csbsctl.protection.about import describe
 from csbsctl.protection.jobs.collection import note_litter
 from csbsctl.protection.jobs.disks import store_all
 from csbsctl.protection.jobs.forms import from_plain, to_plain
+from csbsctl.protection.jobs.keeping import keeps_snapshots, retire_snapshots
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.naming import claim_name
 from csbsctl.protection.parents import Lineage, choose_lineage
@@ -138,6 +139,7 @@ def _carry_out(work: Work, obstacle: CsbsError | None) -> Backup:
         return _record_failure(work, error.to_json())
     _commit(work, backup)
     RECORDED()
+    retire_snapshots(work, backup)
     _audit(work, "success", None)
     work.finish(size=backup.size, stored=backup.stored)
     FINISHED()
@@ -165,10 +167,7 @@ def _frozen(work: Work) -> Snapshot:
 def _store_all(work: Work, snapshot: Snapshot) -> Backup:
     lineage = _lineage(work)
     stored = store_all(work, snapshot.volumes, lambda disk, step: _store(work, disk, step, lineage))
-    if not work.done("released"):
-        work.patiently(lambda: work.provider.release(work.step("release"), snapshot))
-        work.record("released")
-        RELEASED()
+    stored = _part_with(work, snapshot, stored)
     whole = all(volume.kind is Kind.FULL for volume in stored)
     kind = Kind.FULL if whole else Kind.INCREMENTAL
     return _draft_of(work).model_copy(
@@ -186,6 +185,22 @@ def _store_all(work: Work, snapshot: Snapshot) -> Backup:
             "instant_restore": _allows_instant_restore(work, snapshot, kind, lineage),
         }
     )
+
+
+def _part_with(work: Work, snapshot: Snapshot, stored: tuple[StoredVolume, ...]) -> tuple[StoredVolume, ...]:
+    """Let go of the snapshot, or keep it for instant restores; return the records of the disks after that."""
+    if not work.done("released"):
+        step, provider = work.step("release"), work.provider
+        if keeps_snapshots(work):
+            stored = work.patiently(lambda: provider.keep(step, snapshot, stored))
+            work.record("released", [to_plain(volume) for volume in stored])
+        else:
+            work.patiently(lambda: provider.release(step, snapshot))
+            work.record("released")
+        RELEASED()
+    elif isinstance(kept := work.result("released"), list):
+        stored = tuple(from_plain(StoredVolume, volume) for volume in kept)
+    return stored
 
 
 def _store(work: Work, disk: VolumeSnapshot, step: Step, lineage: Lineage) -> StoredVolume:
@@ -222,6 +237,8 @@ def _allows_instant_restore(work: Work, snapshot: Snapshot, kind: Kind, lineage:
         server_has_older=False,
         stands_on_enabling=lineage.stands_on_enabling,
     )
+    if work.provider.capabilities.instant_keeps_snapshots:
+        return keeps_snapshots(work)
     wanted = work.job.intent["instant"] or instant_restore(circumstances, _FEATURE_DATE).eligible
     return wanted and work.provider.capabilities.instant_restore
 

@@ -78,11 +78,14 @@ class Flow:
         step = step or self.step(server)
         return step, self.provider.snapshot(step, server.id, Consistency.CRASH)
 
-    def backup(self, server: Server, parent: Backup | None = None) -> Backup:
+    def backup(self, server: Server, parent: Backup | None = None, *, keep: bool = False) -> Backup:
         step, snapshot = self.freeze(server)
         parents = {volume.volume_id: volume for volume in parent.volumes} if parent else {}
         stored = [self.provider.store(step, each, parents.get(each.volume.id)) for each in snapshot.volumes]
-        self.provider.release(step, snapshot)
+        if keep:
+            stored = list(self.provider.keep(step, snapshot, stored))
+        else:
+            self.provider.release(step, snapshot)
         return self.record(step, snapshot, stored)
 
     def record(self, step: Step, snapshot: Snapshot, stored: Sequence[StoredVolume]) -> Backup:

@@ -176,6 +176,19 @@ def test_deleting_twice_is_fine_and_hurts_no_other_backup(flow):
     assert flow.digests(flow.restore(second, server)) == expected
 
 
+def test_what_is_kept_for_an_instant_restore_goes_when_asked_or_with_the_backup(flow):
+    server = flow.harness.server("kept", 2)
+    first, second = flow.backup(server, keep=True), flow.backup(server, keep=True)
+    for volume in first.volumes:
+        let_go = flow.provider.let_go(flow.step(server), volume)
+        assert flow.provider.let_go(flow.step(server), let_go) == let_go
+        assert let_go.ref == volume.ref
+    for backup in (second, first):
+        for volume in backup.volumes:
+            flow.provider.delete(flow.step(server), volume)
+    assert not [each for each in flow.provider.marked(flow.vault) if each.kind == "snapshot"]
+
+
 def test_verification_of_good_data_finds_nothing_at_any_depth(flow):
     server = flow.harness.server("sound", 1)
     flow.scribble(server, 1)

@@ -158,6 +158,10 @@ def test_an_instant_restore_is_readable_and_writable_at_once(flow, protected):
 
     assert flow.digests(flow.restore(backup, server, instant=True)) == digests
     flow.scribble(server, 5)
+    kept = flow.backup(server, keep=True)
+    digests = flow.digests(server)
+    flow.scribble(server, 7)
+    assert flow.digests(flow.restore(kept, server, instant=True)) == digests
     after = flow.digests(server)
     second = flow.backup(server)
     flow.scribble(server, 6)
