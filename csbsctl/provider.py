@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,6 +100,8 @@ class Capabilities:
     """Whether an instant restore needs the snapshot kept: so only where the policy asks, and of its newest backup."""
     parallel_disks: int = 1
     """How many disks of one server are best stored at once; 1 where storing one keeps the machine busy."""
+    disk_access: bool = False
+    """Whether stored disks can be read where they are: whole ones and single files are fetched without a restore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class RestorePlan:
     """The new server's name."""
     instant: bool = False
     power_on: bool = True
+    volumes_only: bool = False
+    """Whether the disks are wanted as volumes that no server has; ``name`` is then what they are named after."""
     overrides: dict[str, list[str]] = field(default_factory=dict)
     """What the user wants otherwise in the new server: the provider's own keys (flavor, network ...), each with every
     value it was given; ``check_restore`` refuses a key or value that the cloud does not have (CSBS.9001)."""
@@ -162,6 +166,27 @@ class RestoredVolume:
     mapping: Mapping
     ref: str
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+class StoredDisk(Protocol):
+    """The bytes of one stored disk, read at random. Every method may be called from any thread."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the disk."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes of a range, cut short at the end of the disk. Raises Damaged where they are lost."""
+        ...
+
+    def extents(self) -> Iterable[tuple[int, int]]:
+        """Yield (offset, length) of what may hold data, ascending; everything else is zeros."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what reading needed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +391,29 @@ class Provider(abc.ABC):
     def build(self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]) -> Server:
         """Make a new server from restored disks and the backup's ``spec``; left stopped unless ``plan.power_on``."""
 
+    def hand_over(
+        self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]
+    ) -> Sequence[Volume]:
+        """Let restored disks stand alone: name each ``<name>-disk-<position>`` and take our marker off it.
+
+        Called with ``plan.volumes_only`` in place of ``build``; called again, it finds them as it left them.
+        """
+        del step, plan, restored
+        raise self._unsupported("restores of volumes without a server")
+
+    def open_disk(self, step: Step, stored: StoredVolume) -> StoredDisk:
+        """Open one disk's stored data for reading; needs nothing of the cloud but where the data is.
+
+        Raises:
+            Unsupported: ``capabilities.disk_access`` is False.
+            ResourceNotFound: the data is not there.
+        """
+        del step, stored
+        raise self._unsupported(
+            "reading stored disks",
+            hint="restore the volumes with `csbsctl restore BACKUP --no-server`, and attach them to a server to read them",
+        )
+
     # -- images ----------------------------------------------------------------------------------------------------
 
     def create_image(self, step: Step, backup: Backup, name: str) -> Image:
@@ -393,10 +441,10 @@ class Provider(abc.ABC):
     def close(self) -> None:
         """Let go of connections and threads."""
 
-    def _unsupported(self, what: str) -> Exception:
+    def _unsupported(self, what: str, *, hint: str | None = None) -> Exception:
         from csbsctl.errors import Unsupported  # noqa: PLC0415 - only on the way to an error
 
-        return Unsupported(f"provider type {self.kind} does not support {what}")
+        return Unsupported(f"provider type {self.kind} does not support {what}", hint=hint)
 
 
 class CommandContext(Protocol):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _VERBS = {
     "backup": ("backing up", "backed up"),
     "restore": ("restoring", "restored"),
+    "fetch": ("fetching", "fetched"),
     "image": ("making an image", "image made"),
     "delete": ("deleting", "deleted"),
     "verify": ("verifying", "verified"),
@@ -96,6 +97,8 @@ def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
     """Return an event as a line for people; None for those that need no words."""
     who = event.server
     match event:
+        case JobStarted(kind="fetch"):
+            return f"{who}: fetching from {event.backup}"
         case JobStarted(kind="backup" | "restore"):
             return f"{who}: {_VERBS[event.kind][0]}" + (
                 f" as {event.backup}" if event.kind == "backup" else ""

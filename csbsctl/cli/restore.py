@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from csbsctl.cli import completion
 from csbsctl.cli.command import command
+from csbsctl.cli.destination import Destination, destination_of
 from csbsctl.cli.session import Session, instant_of
 from csbsctl.errors import UsageError
 from csbsctl.units import format_size
@@ -29,6 +31,8 @@ app = typer.Typer()
         "csbsctl restore --server web-01 --as web-01-copy --instant",
         "csbsctl restore autobk_3f9a --in-place --volume data",
         "csbsctl restore autobk_3f9a --as web-02 --set flavor=m1.large --set metadata=tier=test",
+        "csbsctl restore autobk_3f9a --no-server",
+        "csbsctl restore autobk_3f9a --to images",
     ],
 )
 def restore(
@@ -56,6 +60,15 @@ def restore(
     in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the server's disks.")] = False,
     as_name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Build a new server.", show_default=False)
+    ] = None,
+    no_server: Annotated[
+        bool, typer.Option("--no-server", help="Restore the volumes alone, named after --as or the server.")
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write the disks as raw images into this folder.", show_default=False
+        ),
     ] = None,
     onto: Annotated[
         str | None,
@@ -96,23 +109,40 @@ def restore(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Go ahead without asking.")] = False,
 ) -> None:
-    """Bring data back: onto the server itself (--in-place) or as a new server (--as NAME).
+    """Bring data back: onto the server (--in-place), as a new one (--as), as volumes or disk images.
 
-    An interrupted restore is continued by the same command.
+    An interrupted restore is continued by the same command. With --to, neither the server nor its cloud need be there.
     """
-    from csbsctl.protection.preflight import RestoreRequest, check_restore
-    from csbsctl.protection.restore import earlier_try
-    from csbsctl.protection.restore import restore as carry_out
+    from csbsctl.cli import fetch
+    from csbsctl.protection.preflight import RestoreRequest
 
-    if in_place == (as_name is not None):
-        raise UsageError("say where to restore to", hint="either --in-place or --as NAME")
-    if set and in_place:
-        raise UsageError("--set is for a new server", hint="with --in-place the server stays as it is")
+    destination = destination_of(
+        {
+            "--in-place": in_place,
+            "--as": as_name is not None,
+            "--no-server": no_server,
+            "--to": to is not None,
+            "--onto": onto,
+            "--map": map,
+            "--instant": instant,
+            "--no-power-on": no_power_on,
+            "--no-safety-backup": no_safety_backup,
+            "--set": set,
+            "--dry-run": dry_run,
+        }
+    )
     with session.site() as site:
+        if destination is Destination.DISKS:
+            assert to is not None
+            fetch.disks(
+                session, site, _chosen(site, backup, server, as_of), volume or [], to, dry_run=dry_run
+            )
+            return
         request = RestoreRequest(
             backup=_chosen(site, backup, server, as_of),
             server=site.find_server(onto).id if onto else None,
             name=as_name,
+            volumes_only=no_server,
             volumes=tuple(volume or ()),
             mapping=_mapping(map or []),
             instant=instant,
@@ -120,11 +150,21 @@ def restore(
             safety=not no_safety_backup,
             overrides=_settings(set or []),
         )
-        if dry_run or not earlier_try(site, request):
-            _preflight(session, check_restore(site, request), request, dry_run=dry_run, yes=yes)
-        if dry_run:
-            return
-        restored = carry_out(site, request)
+        _restore(session, site, request, dry_run=dry_run, yes=yes)
+
+
+def _restore(session: Session, site: Site, request: RestoreRequest, *, dry_run: bool, yes: bool) -> None:
+    from csbsctl.protection.preflight import check_restore
+    from csbsctl.protection.restore import earlier_try
+    from csbsctl.protection.restore import restore as carry_out
+
+    if dry_run or not earlier_try(site, request):
+        _preflight(session, check_restore(site, request), request, dry_run=dry_run, yes=yes)
+    if dry_run:
+        return
+    restored = carry_out(site, request)
+    safety = None
+    if restored.server:
         backups = site.vault.catalogue.backups(request.backup.provider, restored.server["id"])
         safety = next((b for b in backups if b.id == restored.safety), None)
     _tell(session, request, restored, safety)
@@ -176,6 +216,7 @@ def _preflight(
     plan = checked.plan
     there = plan.server.name if plan.server else f"{plan.backup.server.name}, which is not there any more"
     goal = f"a new server {plan.name}" if plan.name else f"server {there}"
+    goal = "new volumes that no server has" if plan.volumes_only else goal
     session.say(
         f"Backup {plan.backup.name} of {plan.backup.server.name}, taken {plan.backup.instant:%Y-%m-%d %H:%M:%S} UTC"
     )
@@ -223,11 +264,17 @@ def _tell(session: Session, request: RestoreRequest, restored: Restored, safety:
             "server": restored.server,
             "backup": request.backup.id,
             "volumes": [volume.volume_id for volume in restored.volumes],
+            "new_volumes": list(restored.kept),
             "safety_backup": restored.safety,
             "job": restored.job,
             "notes": list(restored.notes),
         }
     )
+    if restored.server is None:
+        session.say(f"Restored from {request.backup.name}, attached to no server:")
+        for volume in restored.kept:
+            session.say(f"  {volume['id']}  {volume['name']} ({format_size(volume['size'])})")
+        return
     session.say(f"Server {restored.server['name']} is restored from {request.backup.name}.")
     if safety:
         session.say(f"Its former state is backup {safety.name} ({safety.id[:8]}).")

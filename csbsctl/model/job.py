@@ -17,6 +17,7 @@ class JobKind(enum.StrEnum):
 
     BACKUP = "backup"
     RESTORE = "restore"
+    FETCH = "fetch"
     IMAGE = "image"
     DELETE = "delete"
     PRUNE = "prune"

@@ -21,6 +21,7 @@ from csbsctl.units import format_size
 class RestoreRequest:
     """What the user wants: a backup onto its own server, another one (``server``), or as a new one (``name``).
 
+    ``volumes_only`` asks for new volumes that no server has, named after ``name`` or else after the backup's server.
     ``volumes`` restricts it to some disks of the backup, ``mapping`` sends disks of the backup to other disks of the
     server; both by ID or name. ``safety`` asks for a backup of the present state first. ``overrides`` are what a new
     server shall have otherwise, see RestorePlan.
@@ -29,6 +30,7 @@ class RestoreRequest:
     backup: Backup
     server: str | None = None
     name: str | None = None
+    volumes_only: bool = False
     volumes: tuple[str, ...] = ()
     mapping: dict[str, str] = field(default_factory=dict)
     instant: bool = False
@@ -38,13 +40,15 @@ class RestoreRequest:
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two requests the same one: a restore that failed is continued by the same request."""
+        anew = self.name or self.volumes_only
         return {
             "backup": self.backup.id,
-            "server": None if self.name else self.server or self.backup.server.id,
+            "server": None if anew else self.server or self.backup.server.id,
             "name": self.name,
             "volumes": sorted(self.volumes),
             "mapping": dict(sorted(self.mapping.items())),
             **({"overrides": dict(sorted(self.overrides.items()))} if self.overrides else {}),
+            **({"volumes_only": True} if self.volumes_only else {}),
         }
 
 
@@ -74,7 +78,8 @@ class Preflight:
         return {
             "backup": {"id": plan.backup.id, "name": plan.backup.name},
             "server": {"id": plan.server.id, "name": plan.server.name} if plan.server else None,
-            "new_server": plan.name,
+            "new_server": None if plan.volumes_only else plan.name,
+            "volumes_only": plan.volumes_only,
             "instant": plan.instant,
             "power_on": plan.power_on,
             "settings": plan.overrides,
@@ -99,7 +104,7 @@ class Preflight:
 
 def check_restore(site: Site, request: RestoreRequest) -> Preflight:
     """Return everything there is to say about a restore before it happens."""
-    draft = _new_server(request) if request.name else _in_place(site, request)
+    draft = _anew(request) if request.name or request.volumes_only else _in_place(site, request)
     refusals = [*_backup_refusals(site, request), *draft.refusals]
     notes = list(draft.notes)
     if not refusals:
@@ -122,11 +127,12 @@ def _backup_refusals(site: Site, request: RestoreRequest) -> Iterator[Refusal]:
         yield Refusal("CSBS.6018", f"provider {backup.provider} restores whole servers only")
 
 
-def _new_server(request: RestoreRequest) -> Preflight:
+def _anew(request: RestoreRequest) -> Preflight:
+    """Return the plan of a new server, or of new volumes alone."""
     chosen, refusals = _chosen(request)
     if request.mapping:
         refusals.append(Refusal("CSBS.6014", "a new server has no disks to map onto: leave --map out"))
-    if not any(volume.bootable for volume in chosen):
+    if not request.volumes_only and not any(volume.bootable for volume in chosen):
         refusals.append(
             Refusal("CSBS.9008", f"backup {request.backup.name} has no system disk to start from")
         )
@@ -136,6 +142,7 @@ def _new_server(request: RestoreRequest) -> Preflight:
         name=request.name,
         instant=request.instant,
         power_on=request.power_on,
+        volumes_only=request.volumes_only,
         overrides=request.overrides,
     )
     return Preflight(plan, tuple(refusals))

@@ -25,6 +25,7 @@ from csbsctl.protection.events import Recovered
 from csbsctl.protection.jobs.backup import resume_backup
 from csbsctl.protection.jobs.collection import close_collection, note_litter
 from csbsctl.protection.jobs.deletion import resume_deletion
+from csbsctl.protection.jobs.fetch import close_fetch
 from csbsctl.protection.jobs.image import resume_image
 from csbsctl.protection.jobs.restore import is_resumable, resume_restore, supersede
 from csbsctl.protection.jobs.verification import close_verification
@@ -36,6 +37,7 @@ from csbsctl.vault.leases import Lease
 _RESUME: dict[JobKind, Callable[[Work], str]] = {
     JobKind.BACKUP: resume_backup,
     JobKind.RESTORE: resume_restore,
+    JobKind.FETCH: close_fetch,
     JobKind.IMAGE: resume_image,
     JobKind.DELETE: resume_deletion,
     JobKind.PRUNE: resume_deletion,
@@ -189,7 +191,8 @@ def _is_leftover(site: Site, job: Job, marked: Marked, attached: frozenset[str])
             known = {volume.ref for backup in backups for volume in backup.volumes}
             return marked.ref not in known
         case MarkedKind.VOLUME:
-            return "swapped" not in job.steps and "built" not in job.steps and marked.ref not in attached
+            placed = job.steps.keys() & {"swapped", "built", "kept"}
+            return not placed and marked.ref not in attached
         case MarkedKind.SERVER:
             return "built" not in job.steps
         case MarkedKind.IMAGE:

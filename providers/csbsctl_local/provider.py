@@ -14,7 +14,7 @@ from typing import ClassVar
 from csbsctl.model.backup import Backup, StoredVolume
 from csbsctl.model.base import Model
 from csbsctl.model.policy import Consistency
-from csbsctl.model.server import Server
+from csbsctl.model.server import Server, Volume
 from csbsctl.provider import (
     Capabilities,
     Collected,
@@ -32,6 +32,7 @@ from csbsctl.provider import (
     RestorePlan,
     Snapshot,
     Step,
+    StoredDisk,
     VolumeSnapshot,
 )
 from csbsctl_local.backing import BackupSteps
@@ -76,6 +77,7 @@ class LocalProvider(Provider):
             instant_restore=True,
             images=True,
             parallel=self._settings.parallel,
+            disk_access=True,
         )
 
     # -- inventory -------------------------------------------------------------------------------------------------
@@ -173,6 +175,18 @@ class LocalProvider(Provider):
         """See Provider."""
         with provider_errors():
             return self._restores.build(step, plan, restored)
+
+    def hand_over(
+        self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]
+    ) -> Sequence[Volume]:
+        """See Provider."""
+        with provider_errors():
+            return self._restores.hand_over(step, plan, restored)
+
+    def open_disk(self, step: Step, stored: StoredVolume) -> StoredDisk:
+        """See Provider; only the vault is asked, so that it works when the cloud's folder is gone."""
+        with provider_errors():
+            return self._restores.open(step, stored)
 
     # -- images ----------------------------------------------------------------------------------------------------
 

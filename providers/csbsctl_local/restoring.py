@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from csbsctl.errors import CloudRefused, Damaged, NotFound
-from csbsctl.model.server import Refusal, Server, ServerState
+from csbsctl.model.backup import StoredVolume
+from csbsctl.model.server import Refusal, Server, ServerState, Volume
 from csbsctl.provider import Mapping, Preflight, RestoredVolume, RestorePlan, Step
 from csbsctl.units import format_size
 from csbsctl_local.cloud.fills import Source
 from csbsctl_local.cloud.machines import Wanted
 from csbsctl_local.cloud.sparse import Extent
 from csbsctl_local.cloud.volumes import RESTORING, LooseVolume
+from csbsctl_local.edge import provider_errors
 from csbsctl_local.steps import Site, claim, marker_document
 
 if TYPE_CHECKING:
@@ -34,6 +36,31 @@ class StoredSource:
     def extents(self) -> Iterable[Extent]:
         """See Source."""
         return self._reader.extents()
+
+
+class OpenDisk:
+    """A stored disk as the contract has it: the repository's reader, with errors in the contract's words."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    @property
+    def size(self) -> int:
+        """See StoredDisk."""
+        return self._reader.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See StoredDisk."""
+        with provider_errors():
+            return self._reader.read(offset, length)
+
+    def extents(self) -> Iterator[Extent]:
+        """See StoredDisk."""
+        with provider_errors():
+            yield from self._reader.extents()
+
+    def close(self) -> None:
+        """See StoredDisk; there is nothing to let go of."""
 
 
 class RestoreSteps:
@@ -142,6 +169,22 @@ class RestoreSteps:
         )
         self._site.cloud.filler.start()
         return self._site.cloud.inventory.server(server_id)
+
+    def hand_over(
+        self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]
+    ) -> Sequence[Volume]:
+        """See Provider."""
+        self._site.begin("hand-over", step)
+        name = plan.name or plan.backup.server.name
+        names = {each.ref: f"{name}-disk-{each.mapping.stored.position}" for each in restored}
+        kept = self._site.cloud.volumes.keep(names)
+        self._site.cloud.filler.start()
+        return kept
+
+    def open(self, step: Step, stored: StoredVolume) -> OpenDisk:
+        """See Provider.open_disk."""
+        self._site.begin("read", step)
+        return OpenDisk(self._site.shelf.open(stored.ref))
 
     def _against(self, mapping: Mapping, server: Server | None) -> list[Refusal]:
         refusals = []

@@ -85,6 +85,10 @@ def test_what_changes_conforms(shop):
     assert plan["allowed"]
     conforms(csbsctl("restore", first, "--in-place", "--yes", "--json").json, "restore")
     conforms(csbsctl("restore", first, "--as", "copy", "--json").json, "restore")
+    conforms(csbsctl("restore", first, "--no-server", "--dry-run", "--json").json, "restore-plan")
+    conforms(csbsctl("restore", first, "--no-server", "--json").json, "restore")
+    conforms(csbsctl("restore", first, "--to", "out", "--dry-run", "--json").json, "restore-disks")
+    conforms(csbsctl("restore", first, "--to", "out", "--json").json, "restore-disks")
     conforms(csbsctl("backup", "delete", first, "--yes", "--json").json, "backup-delete")
     conforms(csbsctl("destroy", "--yes", "--json").json, "apply")
     conforms(csbsctl("rollback", "1", "--yes", "--json").json, "apply")

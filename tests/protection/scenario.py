@@ -18,6 +18,7 @@ from csbsctl.protection.byhand import (
     delete_image,
     verify_backups,
 )
+from csbsctl.protection.disks import fetch_disks
 from csbsctl.protection.preflight import RestoreRequest
 from csbsctl.protection.restore import restore
 from csbsctl.provider import Depth, Marker, Step
@@ -42,6 +43,22 @@ def restore_in_place(world: World) -> None:
 def restore_as_new(world: World) -> None:
     if len(list(world.cloud.servers())) < 2:
         restore(world.site, RestoreRequest(world.vault.catalogue.find("first@web-01"), name="copy"))
+
+
+def restore_volumes(world: World) -> None:
+    if not kept(world):
+        found = world.vault.catalogue.find("first@web-01")
+        restore(world.site, RestoreRequest(found, name="copy", volumes_only=True))
+
+
+def fetch(world: World) -> None:
+    fetch_disks(world.site, world.vault.catalogue.find("first@web-01"), world.folder / "out")
+
+
+def kept(world: World) -> list[str]:
+    """Return the names of the volumes that neither a server nor a job has."""
+    query = "SELECT name FROM volumes WHERE marker IS NULL AND id NOT IN (SELECT volume FROM attachments) ORDER BY 1"
+    return [row["name"] for row in world.cloud.cloud.database.rows(query)]
 
 
 def image(world: World) -> None:
@@ -88,6 +105,8 @@ def state_of(world: World) -> dict[str, Any]:
         "open jobs": [job.kind.value for job in world.vault.jobs.open()],
         "held leases": [holder.server for holder in world.vault.leases.holders()],
         "leftovers": world.leftovers(),
+        "volumes alone": kept(world),
+        "files": [[p.name, p.read_bytes()[:4096].hex()] for p in sorted((world.folder / "out").glob("*"))],
     }
 
 
@@ -103,7 +122,10 @@ def play(folder: str, instant: str, story: str, fault: str = "") -> None:
 
 STORIES = {
     story.__name__: story
-    for story in (run, backup, restore_in_place, restore_as_new, image, unimage, delete, verify)
+    for story in (
+        *(run, backup, restore_in_place, restore_as_new, restore_volumes, fetch),
+        *(image, unimage, delete, verify),
+    )
 }
 
 

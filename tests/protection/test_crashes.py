@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import csbsctl.protection.byhand
+import csbsctl.protection.disks
 import csbsctl.protection.restore
 import csbsctl.protection.runner  # noqa: F401 - declares its boundaries
 import csbsctl_local.provider
@@ -38,16 +39,21 @@ STORIES = {
     "backup": ("backup.",),
     "restore_in_place": ("restore.", "backup."),
     "restore_as_new": ("restore.",),
+    "restore_volumes": ("restore.",),
+    "fetch": ("fetch.",),
     "image": ("image.",),
     "unimage": ("image.",),
     "delete": ("delete.",),
     "verify": ("verify.",),
 }
+ON_SERVERS = ("restore.secured", "restore.stopped", "restore.swapped", "restore.started")
 NOT_PASSED = {
     "run": {"backup.undone", "lease.fenced"},
     "backup": {"backup.undone"},
-    "restore_in_place": {"backup.undone", "restore.built"},
-    "restore_as_new": {"restore.secured", "restore.stopped", "restore.swapped", "restore.started"},
+    "restore_in_place": {"backup.undone", "restore.built", "restore.kept"},
+    "restore_as_new": {*ON_SERVERS, "restore.kept"},
+    "restore_volumes": {*ON_SERVERS, "restore.built"},
+    "fetch": {"fetch.disk.noted"},
     "image": {"image.removed"},
     "unimage": {"image.pinned", "image.created", "image.recorded"},
 }

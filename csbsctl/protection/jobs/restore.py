@@ -1,8 +1,9 @@
-"""The restore job: put a backup's disks back into its server, or build a new server from them.
+"""The restore job: put a backup's disks back into its server, build a new server from them, or leave them as volumes.
 
 In place: ``safety`` (a backup of the present state), ``stopped``, ``restored:<volume id>`` for each disk, ``swapped``,
-``started``. As a new server: ``restored:...``, ``built``. A job that failed midway keeps its steps; the same request
-goes on with it, until another restore of the server overtakes it. Checks belong to the preflight and are done before.
+``started``. As a new server: ``restored:...``, ``built``; as volumes alone: ``restored:...``, ``kept``. A job that
+failed midway keeps its steps; the same request goes on with it, until another restore of the server overtakes it.
+Checks belong to the preflight and are done before.
 """
 
 from __future__ import annotations
@@ -32,19 +33,24 @@ STOPPED = Boundary("restore.stopped", "the server is stopped, its disks are as t
 RESTORED = Boundary("restore.restored", "one more disk has its bytes back, not yet in its place")
 SWAPPED = Boundary("restore.swapped", "the restored disks are in their places, the server is not started")
 BUILT = Boundary("restore.built", "the new server is there")
+KEPT = Boundary("restore.kept", "the new volumes stand alone, the journal knows")
 STARTED = Boundary("restore.started", "the server runs again, the job is still open")
 RELEASED = Boundary("restore.released", "the backup is free again, the job is still open")
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """How a restore ended: the server, the disks that were brought back, and the safety backup's ID."""
+    """How a restore ended: the server, the disks that were brought back, and the safety backup's ID.
 
-    server: dict[str, str]
+    ``server`` is None where volumes alone were wanted: ``kept`` are these, each with id, name and size.
+    """
+
+    server: dict[str, str] | None
     volumes: tuple[StoredVolume, ...]
     safety: str | None
     job: str
     notes: tuple[str, ...] = ()
+    kept: tuple[dict[str, Any], ...] = ()
 
 
 def begin_restore(site: Site, lease: Lease, job_id: str, request: RestoreRequest, checked: Preflight) -> Work:
@@ -73,7 +79,7 @@ def begin_restore(site: Site, lease: Lease, job_id: str, request: RestoreRequest
         id=job_id,
         provider=plan.backup.provider,
         server=server.id if server else plan.backup.server.id,
-        server_name=server.name if server else plan.name,
+        server_name=server.name if server else plan.name or plan.backup.server.name,
         backup=plan.backup.id,
     )
     JOURNALLED()
@@ -85,7 +91,9 @@ def carry_out(work: Work) -> Restored:
     plan = from_plain(RestorePlan, work.job.intent["plan"])
     try:
         _set_state(work, plan.backup, BackupState.RESTORING)
-        if plan.server is None:
+        if plan.volumes_only:
+            _keep(work, plan)
+        elif plan.server is None:
             _build(work, plan)
         else:
             _restore_in_place(work, plan, plan.server)
@@ -104,6 +112,7 @@ def carry_out(work: Work) -> Restored:
         safety=work.result("safety"),
         job=work.job.id,
         notes=tuple(work.job.intent["notes"]),
+        kept=tuple(work.result("kept") or ()),
     )
 
 
@@ -161,6 +170,16 @@ def _build(work: Work, plan: RestorePlan) -> None:
         built = work.patiently(lambda: work.provider.build(work.step("build"), plan, restored))
         work.record("built", {"id": built.id, "name": built.name})
         BUILT()
+
+
+def _keep(work: Work, plan: RestorePlan) -> None:
+    restored = _restore_disks(work, plan)
+    if not work.done("kept"):
+        kept = work.patiently(lambda: work.provider.hand_over(work.step("hand-over"), plan, restored))
+        work.record(
+            "kept", [{"id": v.id, "name": v.name, "size": v.size, "bootable": v.bootable} for v in kept]
+        )
+        KEPT()
 
 
 def _restore_disks(work: Work, plan: RestorePlan) -> list[RestoredVolume]:
@@ -256,6 +275,8 @@ def _note_successors(work: Work, restored: Sequence[RestoredVolume], after: Serv
 
 def _audit(work: Work, plan: RestorePlan, outcome: str, reason: str | None) -> None:
     details: dict[str, Any] = {"name": plan.backup.name, "server": work.job.server, "new_server": plan.name}
+    if plan.volumes_only:
+        details |= {"new_server": None, "volumes": [each["id"] for each in work.result("kept") or ()]}
     work.site.vault.audit.record(
         "restoreCheckpointItem",
         resource_type="checkpointItem",

@@ -32,7 +32,7 @@ STEPS = (
         "start",
         "restore",
     ),
-    *("swap", "build", "image", "images", "delete-image", "marked", "remove"),
+    *("swap", "build", "hand-over", "read", "image", "images", "delete-image", "marked", "remove"),
 )
 """The steps that can be made to fail or to take long."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from csbsctl.boundaries import Boundary
 from csbsctl.clock import Clock, format_instant, parse_instant
 from csbsctl.errors import CloudRefused, ResourceConflict, ResourceNotFound
 from csbsctl.ids import new_id
-from csbsctl.model.server import ServerState
+from csbsctl.model.server import ServerState, Volume
 from csbsctl_local.cloud.control import surgery
 from csbsctl_local.cloud.database import Database
 from csbsctl_local.cloud.fills import write_fill_map
@@ -30,6 +30,9 @@ _SWAPPED = Boundary(
     "cloud.swap.done", "restored volumes have taken their places, the old bytes are not yet removed"
 )
 _BUILT = Boundary("cloud.build.done", "a server was built from restored volumes, nobody was told its id")
+_KEPT = Boundary(
+    "cloud.volumes.kept", "restored volumes have their names and belong to nobody's job any more"
+)
 
 RESTORING, AVAILABLE = "restoring", "available"
 
@@ -179,6 +182,28 @@ class Volumes:
                 change.execute("INSERT INTO attachments VALUES (?, ?, ?)", (server_id, volume_id, position))
         _BUILT()
         return server_id
+
+    def keep(self, names: Mapping[str, str]) -> list[Volume]:
+        """Name loose volumes (new names by id) and make them like those that nobody's job made.
+
+        Raises:
+            ResourceNotFound: one of them is not there, or does not have all its bytes yet; none is changed.
+        """
+        kept = []
+        with self._database.change() as change:
+            for volume_id, name in names.items():
+                row = change.execute(
+                    "UPDATE volumes SET name = ?, marker = NULL WHERE id = ? AND state != ?"
+                    " RETURNING id, name, size, bootable, state",
+                    (name, volume_id, RESTORING),
+                ).fetchone()
+                if row is None:
+                    raise ResourceNotFound(f"restored volume {volume_id} does not exist or is not complete")
+                kept.append(
+                    Volume(row["id"], row["name"], row["size"], bool(row["bootable"]), state=row["state"])
+                )
+        _KEPT()
+        return kept
 
     def remove(self, volume_id: str) -> None:
         """Remove a volume that no server has; already gone is fine."""

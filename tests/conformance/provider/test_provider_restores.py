@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from csbsctl.errors import ProviderError
+from csbsctl.errors import ProviderError, ResourceNotFound, Unsupported
 from csbsctl.model.server import ServerState
 
 
@@ -183,3 +185,48 @@ def test_an_image_is_made_once_under_one_marker_and_can_be_deleted_twice(flow, p
     for _ in range(2):
         flow.provider.delete_image(step, image.id)
     assert not [each for each in flow.provider.images() if each.backup == backup.id]
+
+
+def test_restored_disks_stand_alone_named_and_unmarked(flow, protected):
+    _, backup, _ = protected
+    step, plan = flow.step(), flow.plan_new(backup, "alone", volumes_only=True)
+    restored = [flow.provider.restore(step, plan, each) for each in plan.mappings]
+
+    kept = flow.provider.hand_over(step, plan, restored)
+    flow.harness.reopen()
+    again = flow.provider.hand_over(step, plan, restored)
+
+    assert [volume.name for volume in kept] == ["alone-disk-0", "alone-disk-1"]
+    assert (
+        [volume.id for volume in again] == [volume.id for volume in kept] == [each.ref for each in restored]
+    )
+    assert [volume.bootable for volume in kept] == [True, False]
+    assert not [each for each in flow.provider.marked(flow.vault) if each.kind == "volume"]
+
+
+def test_a_stored_disk_is_read_at_random_where_the_cloud_allows(flow, protected):
+    server, backup, digests = protected
+    if not flow.provider.capabilities.disk_access:
+        with pytest.raises(Unsupported) as caught:
+            flow.provider.open_disk(flow.step(server), backup.volumes[0])
+        assert caught.value.hint
+        return
+    for stored, digest in zip(backup.volumes, digests, strict=True):
+        disk = flow.provider.open_disk(flow.step(server), stored)
+        whole = disk.read(0, disk.size)
+        assert (disk.size, hashlib.sha256(whole).hexdigest()) == (stored.size, digest)
+        assert disk.read(disk.size - 3, 10) == whole[-3:]
+        assert disk.read(70_001, 5) == whole[70_001:70_006]
+        rest = bytearray(whole)
+        for offset, length in disk.extents():
+            rest[offset : offset + length] = bytes(length)
+        assert not any(rest)
+        disk.close()
+
+
+def test_a_stored_disk_that_is_gone_cannot_be_opened(flow, protected):
+    server, backup, _ = protected
+    if flow.provider.capabilities.disk_access:
+        gone = backup.volumes[0].model_copy(update={"ref": "gone"})
+        with pytest.raises(ResourceNotFound):
+            flow.provider.open_disk(flow.step(server), gone)
