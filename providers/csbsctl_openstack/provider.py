@@ -11,7 +11,7 @@ from csbsctl.ids import new_suffix
 from csbsctl.model.backup import Backup, StoredVolume
 from csbsctl.model.base import Model
 from csbsctl.model.policy import Consistency
-from csbsctl.model.server import Server
+from csbsctl.model.server import Server, Volume
 from csbsctl.provider import (
     Capabilities,
     Damage,
@@ -168,6 +168,12 @@ class OpenStackProvider(Provider):
     def build(self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]) -> Server:
         """Build a new server from restored disks."""
         return self._restorer.build(step, plan, restored)
+
+    def hand_over(
+        self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]
+    ) -> Sequence[Volume]:
+        """Name restored volumes and let go of them."""
+        return self._restorer.hand_over(step, plan, restored)
 
     # -- images ----------------------------------------------------------------------------------------------------
 

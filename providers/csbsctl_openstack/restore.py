@@ -13,7 +13,7 @@ from typing import Any
 from csbsctl.boundaries import Boundary
 from csbsctl.errors import ProviderError, ResourceConflict, ResourceNotFound
 from csbsctl.model.backup import StoredVolume
-from csbsctl.model.server import Server
+from csbsctl.model.server import Server, Volume
 from csbsctl.provider import Mapping, RestoredVolume, RestorePlan, Step
 from csbsctl_openstack.builder import Builder
 from csbsctl_openstack.connection import Cloud
@@ -23,6 +23,7 @@ from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.uploads import Uploads
 from csbsctl_openstack.volumes import Volumes
 from csbsctl_openstack.ways import Way, Ways
+from csbsctl_openstack.wire import GIB, truth
 from csbsctl_openstack.wishes import Wishes, read_wishes
 
 Json = dict[str, Any]
@@ -95,6 +96,27 @@ class Restorer:
             self._servers.stop(step, body["id"])
         self._servers.settle(body["id"])
         return self._inventory.server(body["id"])
+
+    def hand_over(self, step: Step, plan: RestorePlan, restored: Sequence[RestoredVolume]) -> list[Volume]:
+        """Name restored volumes and take the marker off them: nobody's job has them any more."""
+        name = plan.name or plan.backup.server.name
+        kept = []
+        for item in restored:
+            stored = item.mapping.stored
+            body = self._volumes.rename(
+                step, item.ref, f"{name}-disk-{stored.position}", f"Restored from backup {plan.backup.name}"
+            )
+            kept.append(
+                Volume(
+                    id=body["id"],
+                    name=body["name"],
+                    size=body["size"] * GIB,
+                    bootable=truth(body.get("bootable")),
+                    type=body.get("volume_type"),
+                    state=body["status"],
+                )
+            )
+        return kept
 
     def trial(self, step: Step, stored: StoredVolume) -> str | None:
         """Read every byte of a backup by restoring it onto a volume that is then deleted; return what went wrong."""

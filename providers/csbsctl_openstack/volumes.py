@@ -153,6 +153,16 @@ class Volumes:
             )
         self._until(step, volume_id, "in-use", f"attach volume {volume_id}")
 
+    def rename(self, step: Step, volume_id: str, name: str, description: str) -> Json:
+        """Give a volume a name and a description, which takes its marker off, and return Cinder's document of it."""
+        step.check()
+        body: Json = self._cinder.put(
+            f"rename volume {volume_id}",
+            f"/volumes/{volume_id}",
+            {"volume": {"name": name, "description": description}},
+        )["volume"]
+        return body
+
     def reset(self, step: Step, admin: Service, volume_id: str, status: str) -> None:
         """Have an administrator set a volume's state; the attachment itself is left alone."""
         step.check()

@@ -100,7 +100,7 @@ class Ways:
             notes.append(f"volume {stored.name}: {self._words(plan, mapping)}")
             if plan.instant:
                 notes.append(f"volume {stored.name}: {self._source(plan, mapping)}")
-        if plan.server is None:
+        if plan.server is None and not plan.volumes_only:
             try:
                 wishes = read_wishes(plan.overrides)
             except CloudRefused as error:
