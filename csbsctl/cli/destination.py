@@ -18,6 +18,7 @@ class Destination(enum.Enum):
     NEW_SERVER = "--as"
     VOLUMES = "--no-server"
     DISKS = "--to"
+    FILES = "--path"
 
 
 _FITTING = {
@@ -28,7 +29,7 @@ _FITTING = {
     "--instant": {Destination.SERVER, Destination.NEW_SERVER, Destination.VOLUMES},
     "--set": {Destination.NEW_SERVER},
     "--as": {Destination.NEW_SERVER, Destination.VOLUMES},
-    "--to": {Destination.DISKS},
+    "--to": {Destination.DISKS, Destination.FILES},
 }
 """The destinations that each option makes sense with; options that are not named here fit all."""
 
@@ -46,17 +47,24 @@ def destination_of(given: Mapping[str, object]) -> Destination:
             raise UsageError(
                 f"{destination.value} excludes {option}", hint=f"{option} goes with {_goes_with(option)}"
             )
+    if destination is Destination.FILES and not there & {"--to", "--dry-run"}:
+        raise UsageError(
+            "--path needs --to DIR, the folder that gets the files",
+            hint="with --dry-run instead, it lists what would be fetched",
+        )
     return destination
 
 
 def _named(there: set[str]) -> Destination:
     named = [each for each in Destination if each.value in there]
+    if Destination.FILES in named:
+        named = [each for each in named if each is not Destination.DISKS]
     if Destination.VOLUMES in named:
         named = [each for each in named if each is not Destination.NEW_SERVER]
     if not named:
         raise UsageError(
             "say where to restore to",
-            hint="--in-place, --as NAME, --no-server (volumes alone) or --to DIR (disk images)",
+            hint="--in-place, --as NAME, --no-server (volumes alone), --to DIR (disk images) or --path FILE --to DIR",
         )
     if len(named) > 1:
         raise UsageError(f"{named[0].value} excludes {named[1].value}", hint="one destination at a time")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from csbsctl.units import format_size
 
 if TYPE_CHECKING:
@@ -30,3 +32,37 @@ def disks(
         digest = f"sha256 {each.disk.sha256}" if each.disk.sha256 else ""
         words = ", ".join(word for word in (format_size(each.disk.size), digest, state) if word)
         session.say(f"  {each.disk.file} ({words})")
+
+
+def files(
+    session: Session,
+    site: Site,
+    backup: Backup,
+    paths: Sequence[str],
+    volumes: Sequence[str],
+    to: Path | None,
+    *,
+    dry_run: bool,
+) -> None:
+    """Put files of a backup into a folder, or list what would be; exit 1 when something is damaged."""
+    from csbsctl.protection.files import fetch_files, list_files
+    from csbsctl.protection.survey import FilesRequest
+
+    request = FilesRequest(backup, tuple(paths), tuple(volumes))
+    folder = (session.directory / to).resolve() if to else None
+    if dry_run or folder is None:
+        done = list_files(site, request, folder)
+        for each in done.files:
+            document = each.to_json()
+            session.say(f"{document['modified'] or '-':20.20}  {each.node.size:>12}  {document['path']}")
+    else:
+        done = fetch_files(site, request, folder)
+    session.result(done.to_json())
+    for note in done.notes:
+        session.say(f"Note: {note}")
+    for each in done.skipped:
+        session.say(f"Left out {each.to_json()['path']}: {each.reason}")
+    count = f"{len(done.files)} of {backup.name} ({format_size(done.size)})"
+    session.say(f"Would fetch {count}." if done.job is None else f"Fetched {count} into {folder}.")
+    if done.damaged:
+        raise typer.Exit(1)

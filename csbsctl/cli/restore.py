@@ -1,4 +1,4 @@
-"""``restore``: bring a server, some of its disks, or a copy of it back."""
+"""``restore``: bring a server, some of its disks, a copy of it, or single files back."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ app = typer.Typer()
         "csbsctl restore autobk_3f9a --in-place --volume data",
         "csbsctl restore autobk_3f9a --as web-02 --set flavor=m1.large --set metadata=tier=test",
         "csbsctl restore autobk_3f9a --no-server",
+        "csbsctl restore autobk_3f9a --path /etc/fstab --path '/etc/ssh/*.conf' --to out",
         "csbsctl restore autobk_3f9a --to images",
     ],
 )
@@ -67,7 +68,14 @@ def restore(
     to: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Write the disks as raw images into this folder.", show_default=False
+            metavar="DIR", help="Write the disks as raw images, or the files of --path.", show_default=False
+        ),
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --to: only this file or folder (*, ? and [] match); may be given again.",
+            show_default=False,
         ),
     ] = None,
     onto: Annotated[
@@ -81,7 +89,10 @@ def restore(
     ] = None,
     volume: Annotated[
         list[str] | None,
-        typer.Option(help="Only this disk of the backup; may be given again.", show_default=False),
+        typer.Option(
+            help="Only this disk of the backup (with --path also DISK:PARTITION); may be given again.",
+            show_default=False,
+        ),
     ] = None,
     map: Annotated[
         list[str] | None,
@@ -109,7 +120,7 @@ def restore(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Go ahead without asking.")] = False,
 ) -> None:
-    """Bring data back: onto the server (--in-place), as a new one (--as), as volumes or disk images.
+    """Bring data back: onto the server (--in-place), as a new one (--as), as volumes, disk images or single files.
 
     An interrupted restore is continued by the same command. With --to, neither the server nor its cloud need be there.
     """
@@ -122,6 +133,7 @@ def restore(
             "--as": as_name is not None,
             "--no-server": no_server,
             "--to": to is not None,
+            "--path": path,
             "--onto": onto,
             "--map": map,
             "--instant": instant,
@@ -132,6 +144,10 @@ def restore(
         }
     )
     with session.site() as site:
+        if destination is Destination.FILES:
+            chosen = _chosen(site, backup, server, as_of)
+            fetch.files(session, site, chosen, path or [], volume or [], to, dry_run=dry_run)
+            return
         if destination is Destination.DISKS:
             assert to is not None
             fetch.disks(

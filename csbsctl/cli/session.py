@@ -281,7 +281,7 @@ class Session:
         """Return every named step boundary, those of jobs, vault and engine included."""
         import csbsctl.engine.commit
         import csbsctl.protection.byhand
-        import csbsctl.protection.disks
+        import csbsctl.protection.files
         import csbsctl.protection.restore
         import csbsctl.protection.runner  # noqa: F401 - importing declares
         from csbsctl.boundaries import declared

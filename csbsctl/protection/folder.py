@@ -58,8 +58,7 @@ class DiskFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with folder_errors(self.path):
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.disks = read_list(self.path, self._backup)
         except BlockingIOError as error:
             os.close(self._fd)
@@ -115,11 +114,11 @@ def read_list(path: Path, backup: Backup) -> dict[str, DiskFile]:
     Raises:
         Refused: the list is of another backup, or nobody can read it.
     """
+    if not (path / LIST).exists():
+        return {}
     try:
         with folder_errors(path):
             document = json.loads((path / LIST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
     except ValueError as error:
         raise _foreign(path, f"cannot be read ({error})") from error
     try:
@@ -132,14 +131,9 @@ def read_list(path: Path, backup: Backup) -> dict[str, DiskFile]:
 
 @contextmanager
 def folder_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says of a folder or a file in it into an error with a way out.
-
-    What is not there (FileNotFoundError) and what is locked (BlockingIOError) is the caller's to judge.
-    """
+    """Turn what the system says of a folder or a file in it into an error with a way out."""
     try:
         yield
-    except (FileNotFoundError, BlockingIOError):
-        raise
     except OSError as error:
         hint = "make room; the same command goes on" if error.errno in _ROOM else "choose another folder"
         where = error.filename or path

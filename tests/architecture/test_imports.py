@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors", "diagnostics", "clock", "units", "ids", "boundaries", "blobs"},
     {"model"},
-    {"rules", "vault", "config", "provider"},
+    {"rules", "vault", "config", "provider", "filesystem"},
     {"engine", "protection"},
     {"report"},
     {"cli", "service"},

@@ -16,6 +16,8 @@ from csbsctl.errors import UsageError
         (["--no-server"], Destination.VOLUMES),
         (["--no-server", "--as", "--dry-run"], Destination.VOLUMES),
         (["--to"], Destination.DISKS),
+        (["--to", "--path"], Destination.FILES),
+        (["--path", "--dry-run"], Destination.FILES),
     ],
 )
 def test_what_fits_has_one_destination(options, destination):
@@ -29,11 +31,14 @@ def test_what_fits_has_one_destination(options, destination):
         (["--in-place", "--as"], "--in-place excludes --as"),
         (["--in-place", "--to"], "--in-place excludes --to"),
         (["--in-place", "--no-server"], "--in-place excludes --no-server"),
+        (["--in-place", "--path"], "--in-place excludes --path"),
         (["--no-server", "--to"], "--no-server excludes --to"),
         (["--no-server", "--no-power-on"], "--no-server excludes --no-power-on"),
         (["--as", "--map"], "--as excludes --map"),
         (["--as", "--to"], "--as excludes --to"),
         (["--to", "--instant"], "--to excludes --instant"),
+        (["--path", "--to", "--no-safety-backup"], "--path excludes --no-safety-backup"),
+        (["--path"], "--path needs --to DIR"),
     ],
 )
 def test_what_does_not_fit_is_named(options, message):

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from tests.e2e.conftest import SCHEMAS, conforms
+from tests.filesystem.conftest import image
 
 EMPTY = {
     ("plan",): "plan",
@@ -89,6 +90,16 @@ def test_what_changes_conforms(shop):
     conforms(csbsctl("restore", first, "--no-server", "--json").json, "restore")
     conforms(csbsctl("restore", first, "--to", "out", "--dry-run", "--json").json, "restore-disks")
     conforms(csbsctl("restore", first, "--to", "out", "--json").json, "restore-disks")
+    (csbsctl.folder / "ext4.img").write_bytes(image("ext4"))
+    csbsctl("sim", "server", "create", "files", "--disk", "8M")
+    csbsctl("sim", "disk", "import", "files:0", str(csbsctl.folder / "ext4.img"))
+    csbsctl("backup", "create", "files", "--name", "files")
+    words = ("restore", "files", "--path", "/etc", "--path", "/device")
+    conforms(csbsctl(*words, "--dry-run", "--json").json, "restore-files")
+    fetched = csbsctl(*words, "--to", "files", "--json").json
+    conforms(fetched, "restore-files")
+    assert [len(fetched["files"]), len(fetched["skipped"])] == [4, 1]
+    assert (csbsctl.folder / "files/etc/hosts").read_text() == "hosts in a journal"
     conforms(csbsctl("backup", "delete", first, "--yes", "--json").json, "backup-delete")
     conforms(csbsctl("destroy", "--yes", "--json").json, "apply")
     conforms(csbsctl("rollback", "1", "--yes", "--json").json, "apply")

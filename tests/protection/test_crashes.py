@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import csbsctl.protection.byhand
-import csbsctl.protection.disks
+import csbsctl.protection.files
 import csbsctl.protection.restore
 import csbsctl.protection.runner  # noqa: F401 - declares its boundaries
 import csbsctl_local.provider
@@ -53,7 +53,7 @@ NOT_PASSED = {
     "restore_in_place": {"backup.undone", "restore.built", "restore.kept"},
     "restore_as_new": {*ON_SERVERS, "restore.kept"},
     "restore_volumes": {*ON_SERVERS, "restore.built"},
-    "fetch": {"fetch.disk.noted"},
+    "fetch": {"fetch.disk.noted", "fetch.file.placed"},
     "image": {"image.removed"},
     "unimage": {"image.pinned", "image.created", "image.recorded"},
 }
