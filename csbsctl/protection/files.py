@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from csbsctl.boundaries import Boundary
 from csbsctl.errors import Damaged, Unsupported
 from csbsctl.filesystem import FileSystem, Kind
 from csbsctl.model.backup import Backup, StoredVolume
@@ -26,8 +25,6 @@ from csbsctl.protection.recover import hold
 from csbsctl.protection.site import Site
 from csbsctl.protection.survey import FilesRequest, FoundFile, Survey, survey
 from csbsctl.provider import Marker, Step, StoredDisk
-
-PLACED = Boundary("fetch.file.placed", "one more file of a backup is whole in the folder, under its own name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,6 @@ def _place_all(work: Work, found: Survey, folder: Path) -> tuple[list[FoundFile]
                 hurt.append(replace(each, reason=error.message, damaged=isinstance(error, Damaged)))
                 continue
             placed.append(replace(each, kept=kept))
-            PLACED()
         placer.finish()
     return placed, hurt
 

@@ -1,7 +1,8 @@
 """Files, folders and links put below a folder of this machine, where nothing that an image says leads out of it.
 
 Every step down is taken by a descriptor that follows no link. A file is written under a temporary name and gets its
-own when it is whole and durable. What is there is never overwritten: the same is kept, anything else refused.
+own when it is whole and durable; small ones wait for each other, because making many durable at once costs little more
+than one. What is there is never overwritten: the same is kept, anything else refused.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from csbsctl.boundaries import Boundary
 from csbsctl.errors import Conflict, Refused
 from csbsctl.filesystem import Node, printable
 from csbsctl.protection.folder import folder_errors
 
 Parts = tuple[bytes, ...]
+PLACED = Boundary("fetch.file.placed", "one more file of a backup is whole in the folder, under its own name")
+
+_MOST_WAITING = 128
+_MOST_BYTES = 64 * 1024 * 1024
 _COMPARED = 1024 * 1024
 _DOWN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -28,6 +35,17 @@ _WRITE = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems without hard links answer."""
 _SPECIAL = stat.S_ISUID | stat.S_ISGID
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A file that is whole under its temporary name and waits for its own; the descriptors are ours to close."""
+
+    path: Parts
+    part: bytes
+    fd: int
+    parent: int
+    size: int
 
 
 class Placer:
@@ -38,6 +56,7 @@ class Placer:
         self._root = -1
         self._here: tuple[Parts, int] | None = None
         self._folders: list[tuple[Parts, Node]] = []
+        self._waiting: list[_Written] = []
         self._owner = os.geteuid() == 0
 
     def __enter__(self) -> Self:
@@ -52,9 +71,12 @@ class Placer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._here:
-            os.close(self._here[1])
-        os.close(self._root)
+        try:
+            self._settle()
+        finally:
+            if self._here:
+                os.close(self._here[1])
+            os.close(self._root)
 
     def folder(self, path: Parts, node: Node) -> bool:
         """Make a folder, unless it is there; return whether it was. Mode and times come with ``finish``."""
@@ -94,24 +116,26 @@ class Placer:
             return True
         part = b".csbsctl-" + hashlib.sha256(path[-1]).hexdigest()[:16].encode() + b".part"
         try:
-            self._write(parent, part, node, content)
-            with folder_errors(self.path):
-                self._name(parent, part, path)
+            fd = self._write(parent, part, node, content)
         except BaseException:
             with suppress(OSError):
                 os.unlink(part, dir_fd=parent)
             raise
+        self._waiting.append(_Written(path, part, fd, os.dup(parent), node.stored))
+        if len(self._waiting) >= _MOST_WAITING or sum(each.size for each in self._waiting) >= _MOST_BYTES:
+            self._settle()
         return False
 
     def finish(self) -> None:
-        """Give the folders that were made their modes and times, the deepest first."""
+        """Give what waits its name, and the folders that were made their modes and times, the deepest first."""
+        self._settle()
         with folder_errors(self.path):
             for path, node in reversed(self._folders):
                 fd = self._descend(path)
                 self._dress(fd, node)
             os.fsync(self._root)
 
-    def _write(self, parent: int, part: bytes, node: Node, content: Iterator[tuple[int, bytes]]) -> None:
+    def _write(self, parent: int, part: bytes, node: Node, content: Iterator[tuple[int, bytes]]) -> int:
         with folder_errors(self.path):
             fd = os.open(part, _WRITE, 0o600, dir_fd=parent)
         try:
@@ -121,22 +145,39 @@ class Placer:
             with folder_errors(self.path):
                 os.ftruncate(fd, node.size)
                 self._dress(fd, node)
-                os.fsync(fd)
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return fd
 
-    def _name(self, parent: int, part: bytes, path: Parts) -> None:
-        """Give a whole file its name; a link fails where something is in its place, a rename would replace it."""
+    def _settle(self) -> None:
+        """Make what waits durable and give it its names, in order."""
+        waiting, self._waiting = self._waiting, []
         try:
-            os.link(part, path[-1], src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+            with folder_errors(self.path):
+                for each in waiting:
+                    os.fsync(each.fd)
+                for each in waiting:
+                    self._name(each)
+                    PLACED()
+        finally:
+            for each in waiting:
+                with suppress(OSError):
+                    os.unlink(each.part, dir_fd=each.parent)
+                os.close(each.fd)
+                os.close(each.parent)
+
+    def _name(self, written: _Written) -> None:
+        """Give a whole file its name; a link fails where something is in its place, a rename would replace it."""
+        part, name, parent = written.part, written.path[-1], written.parent
+        try:
+            os.link(part, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError as error:
-            raise self._occupied(path) from error
+            raise self._occupied(written.path) from error
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            os.rename(part, path[-1], src_dir_fd=parent, dst_dir_fd=parent)
-            return
-        os.unlink(part, dir_fd=parent)
+            os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
 
     def _is_same(self, parent: int, path: Parts, node: Node, content: Iterator[tuple[int, bytes]]) -> bool:
         with folder_errors(self.path):
@@ -205,9 +246,18 @@ def _kind(parent: int, name: bytes) -> os.stat_result | None:
 
 
 def _zeros(fd: int, start: int, end: int) -> bool:
-    for offset in range(start, end, _COMPARED):
-        if any(os.pread(fd, min(_COMPARED, end - offset), offset)):
+    """Say whether a range of a file is nothing but zeros; holes are passed over."""
+    at = start
+    while at < end:
+        try:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left
+                return True
+            raise
+        if at < end and any(os.pread(fd, min(_COMPARED, end - at), at)):
             return False
+        at += _COMPARED
     return True
 
 

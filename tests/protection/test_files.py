@@ -197,6 +197,25 @@ def test_a_small_file_of_a_large_backup_reads_little(world: World):
     assert sum(path.stat().st_size for path in packs) > 7 * MIB
 
 
+def test_what_waits_for_its_name_gets_it_or_leaves_nothing(tmp_path):
+    node = Node(1, Kind.FILE, 0o644, 0, 0, 2, 10**9, 10**9)
+    with pytest.raises(Refused, match="b is there already"), Placer(tmp_path / "out") as placer:  # noqa: PT012
+        for name in (b"a", b"b", b"c"):
+            assert not placer.file((b"x", name), node, iter([(0, b"ok")]))
+        (tmp_path / "out/x/b").write_text("somebody was faster")
+    assert {path.name: path.read_text() for path in (tmp_path / "out/x").iterdir()} == {
+        "a": "ok",
+        "b": "somebody was faster",
+    }
+
+
+def test_a_huge_hole_is_compared_at_once(tmp_path):
+    node = Node(1, Kind.FILE, 0o644, 0, 0, 1 << 42, 10**9, 10**9)
+    for kept in (False, True):
+        with Placer(tmp_path / "out") as placer:
+            assert placer.file((b"huge",), node, iter([(1 << 41, b"middle")])) is kept
+
+
 def test_only_one_command_at_a_time_writes_to_a_folder(world: World, backup: Backup):
     with Placer(world.folder / "out"), pytest.raises(Conflict, match="another command"):
         fetch_files(world.site, wanted(backup, "/etc"), world.folder / "out")

@@ -14,7 +14,7 @@ _XATTR_MAGIC = 0xEA020000
 _SYSTEM = 7
 _IN_BLOCK = 60
 _GOOD = 128
-_LARGEST = 1 << 52
+_LARGEST = 1 << 48
 
 
 @dataclass(frozen=True, slots=True)
