@@ -89,8 +89,7 @@ class Placer:
                 os.mkdir(path[-1], 0o700, dir_fd=parent)
             elif not stat.S_ISDIR(there.st_mode):
                 raise self._occupied(path)
-        if there is None:
-            self._folders.append((path, node))
+        self._folders.append((path, node))  # one that is there may be of somebody who died before dressing it
         return there is not None
 
     def link(self, path: Parts, node: Node, target: bytes) -> bool:
@@ -107,14 +106,16 @@ class Placer:
 
     def file(self, path: Parts, node: Node, content: Iterator[tuple[int, bytes]]) -> bool:
         """Write a file, sparse as it was; return whether the same was there. Errors of ``content`` leave nothing."""
+        part = b".csbsctl-" + hashlib.sha256(path[-1]).hexdigest()[:16].encode() + b".part"
         with folder_errors(self.path):
             parent = self._descend(path[:-1])
             there = _kind(parent, path[-1])
         if there is not None:
             if not stat.S_ISREG(there.st_mode) or not self._is_same(parent, path, node, content):
                 raise self._occupied(path)
+            with folder_errors(self.path), suppress(FileNotFoundError):
+                os.unlink(part, dir_fd=parent)  # its other name, where somebody died in between
             return True
-        part = b".csbsctl-" + hashlib.sha256(path[-1]).hexdigest()[:16].encode() + b".part"
         try:
             fd = self._write(parent, part, node, content)
         except BaseException:
@@ -155,6 +156,10 @@ class Placer:
         waiting, self._waiting = self._waiting, []
         try:
             with folder_errors(self.path):
+                for (
+                    each
+                ) in waiting:  # all begin to be written, so that they share what making one durable takes
+                    os.posix_fadvise(each.fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 for each in waiting:
                     os.fsync(each.fd)
                 for each in waiting:
@@ -178,6 +183,8 @@ class Placer:
             if error.errno not in _NO_LINKS:
                 raise
             os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
+            return
+        os.unlink(part, dir_fd=parent)
 
     def _is_same(self, parent: int, path: Parts, node: Node, content: Iterator[tuple[int, bytes]]) -> bool:
         with folder_errors(self.path):

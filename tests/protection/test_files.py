@@ -209,6 +209,30 @@ def test_what_waits_for_its_name_gets_it_or_leaves_nothing(tmp_path):
     }
 
 
+def test_whoever_comes_after_a_death_at_any_file_makes_it_whole(world: World, backup: Backup, monkeypatch):
+    class Dead(BaseException):
+        """Stands for SIGKILL: nobody tidies up."""
+
+    request = wanted(backup, "/many", "/etc")
+    for survivors in (0, 1, 100):
+        folder = world.folder / f"out-{survivors}"
+        passed = iter([*range(survivors), None])
+
+        def die(passed=passed):
+            if next(passed) is None:
+                raise Dead
+
+        with monkeypatch.context() as patch:
+            patch.setattr("csbsctl.protection.placing.PLACED", die)
+            patch.setattr("csbsctl.protection.placing.os.unlink", lambda *_a, **_k: None)
+            with pytest.raises(Dead):
+                fetch_files(world.site, request, folder)
+        done = fetch_files(world.site, request, folder)
+        assert len([path for path in folder.rglob("*") if path.is_file()]) == 202
+        assert stat.S_IMODE((folder / "many").stat().st_mode) == 0o755
+        assert sum(each.kept for each in done.files if each.node.kind is Kind.FILE) == survivors + 1
+
+
 def test_a_huge_hole_is_compared_at_once(tmp_path):
     node = Node(1, Kind.FILE, 0o644, 0, 0, 1 << 42, 10**9, 10**9)
     for kept in (False, True):
