@@ -31,6 +31,8 @@ _BY_WORKER = {"gw1": "other", "gw2": "third", "gw3": "fourth"}
 PROJECT = os.environ.get("TESTBED_CLOUD") or _BY_WORKER.get(os.environ.get("PYTEST_XDIST_WORKER", ""), "demo")
 """The entry of clouds.yaml whose project is used, and swept; runs side by side need one each."""
 MIB = 1 << 20
+PATIENT: dict[str, Any] = {"max_pause": "2m", "deadlines": {"request": "5m"}}
+"""Settings for a machine that may be busy with something else: what takes long there is not to be an error."""
 
 
 @pytest.fixture(autouse=True)
@@ -272,7 +274,7 @@ def make_provider(**settings: Any) -> Any:
     from csbsctl_openstack.settings import OpenStackSettings
 
     host = Host("default", Path(), SystemClock())
-    return OpenStackProvider(OpenStackSettings(**{"cloud": PROJECT, **settings}), host)
+    return OpenStackProvider(OpenStackSettings(**{"cloud": PROJECT, **PATIENT, **settings}), host)
 
 
 @functools.cache

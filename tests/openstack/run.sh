@@ -31,7 +31,7 @@ finish() {
 # limited SECONDS COMMAND...: hears the keyboard, and ends with this script
 limited() { setpriv --pdeathsig TERM timeout --foreground --kill-after=60 "$@"; }
 
-start() { limited 600 $bed/up.sh; }
+start() { limited 900 $bed/up.sh; }
 
 run() {
     local limit=$1
@@ -41,7 +41,8 @@ run() {
         --session-timeout="$limit" "$@"
 }
 
-if [ "${1:-}" != --alone ]; then
+# prepare [ARGUMENT...]: what has to be done outside, then all else alone
+prepare() {
     [ -e .venv/.dev ] || { echo "testbed: the tests' environment is missing: run \`make test-openstack\`" >&2; exit 1; }
     longest_socket_folder=60
     TESTBED=${TESTBED:-$PWD/.testbed}
@@ -53,28 +54,35 @@ if [ "${1:-}" != --alone ]; then
     $bed/down.sh --wipe 9>&- # what an earlier run left, even one that was killed, is not to matter
     $bed/install.sh 9>&-
     exec $bed/alone.py "$0" --alone "$@"
-fi
-shift
+}
 
-trap finish EXIT
-trap 'exit 143' TERM HUP
-trap 'exit 130' INT
-if ! timed starting start; then
-    $bed/report.sh
-    $bed/down.sh --wipe
-    timed "starting again" start || { $bed/report.sh; exit 1; }
-fi
-passed=0
-if [ "${1:-}" = measure ]; then
-    timed measuring limited 3000 .venv/bin/python -W ignore tests/openstack/measure.py "${@:2}" || passed=$?
-elif [ $# -gt 0 ]; then
-    timed tests run "${LIMIT:-3000}" "$@" || passed=$?
-else
-    outages=tests/openstack/test_openstack_outages.py
-    timed tests run "${LIMIT:-1200}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
-        passed=$?
-    # These kill services, so nothing may run beside them.
-    timed outages run 400 $outages || passed=$?
-fi
-[ $passed = 0 ] || $bed/report.sh
-exit $passed
+# alone [ARGUMENT...]: start, run, stop
+alone() {
+    trap finish EXIT
+    trap 'exit 143' TERM HUP
+    trap 'exit 130' INT
+    if ! timed starting start; then
+        $bed/report.sh
+        $bed/down.sh --wipe
+        timed "starting again" start || { $bed/report.sh; exit 1; }
+    fi
+    local passed=0
+    if [ "${1:-}" = measure ]; then
+        timed measuring limited 3000 .venv/bin/python -W ignore tests/openstack/measure.py "${@:2}" || passed=$?
+    elif [ $# -gt 0 ]; then
+        timed tests run "${LIMIT:-3000}" "$@" || passed=$?
+    else
+        local outages=tests/openstack/test_openstack_outages.py
+        timed tests run "${LIMIT:-1200}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
+            passed=$?
+        # These kill services, so nothing may run beside them.
+        timed outages run 400 $outages || passed=$?
+    fi
+    [ $passed = 0 ] || $bed/report.sh
+    exit $passed
+}
+
+case ${1:-} in
+--alone) alone "${@:2}" ;;
+*) prepare "$@" ;;
+esac

@@ -68,8 +68,8 @@ environment >"$LOG/install-environment.log" 2>&1 & environment=$!
 wait $packages || die "packages could not be installed: $(tail -n 5 "$LOG/install-packages.log")"
 wait $environment || die "the Python environment could not be made: $(tail -n 5 "$LOG/install-environment.log")"
 borrow
-if [ "$NOVA_DRIVER" = libvirt ] && ! [ -s "$CACHE/guest.raw" ]; then
-    "$HERE/guest/build.sh" "$CACHE/guest.raw" >"$LOG/guest-build.log" 2>&1 ||
+if [ "$NOVA_DRIVER" = libvirt ] && ! [ -s "$GUEST" ]; then
+    "$HERE/guest/build.sh" "$GUEST" >"$LOG/guest-build.log" 2>&1 ||
         die "the guest's image could not be built: $(tail -n 5 "$LOG/guest-build.log")"
 fi
 say "everything is installed"

@@ -9,6 +9,7 @@ NOVA_DRIVER=${NOVA_DRIVER:-fake}
 ETC=$TESTBED/etc STATE=$TESTBED/state LOG=$TESTBED/log RUN=$TESTBED/run CACHE=$TESTBED/cache
 VENV=$TESTBED/venv
 SQL=$RUN/sql.sock
+GUEST=$CACHE/guest-$(cat "$HERE"/guest/* | sha256sum | cut -c1-16).raw
 export PATH=$HERE/bin:$VENV/bin:$PATH:/usr/sbin:/sbin
 export CEPH_CONF=$ETC/ceph/ceph.conf
 export OS_CLIENT_CONFIG_FILE=$TESTBED/clouds.yaml

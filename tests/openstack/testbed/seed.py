@@ -85,7 +85,7 @@ def services(cloud: Any) -> None:
 
 def await_services(cloud: Any) -> None:
     """Wait until every service reports, and the hypervisor is known."""
-    end = time.monotonic() + 180
+    end = time.monotonic() + 400
     while True:
         try:
             found = call(cloud.block_storage, "get", "/os-services")["services"]

@@ -97,6 +97,6 @@ done
 say "all APIs answer"
 python "$HERE/seed.py" services
 if [ $NOVA_DRIVER = libvirt ]; then
-    python "$HERE/seed.py" guest "$CACHE/guest.raw"
+    python "$HERE/seed.py" guest "$GUEST"
 fi
 say "ready: export TESTBED=$TESTBED OS_CLIENT_CONFIG_FILE=$OS_CLIENT_CONFIG_FILE   (clouds: admin; demo, other, third, fourth, each with -reader)"

@@ -14,7 +14,7 @@ apt-get download -qq "$kernel"
 dpkg-deb -x "$kernel"*.deb kernel
 mkdir -p root/{bin,sbin,lib/modules,lib64,dev,proc,sys,etc}
 cp /bin/busybox root/bin/
-for applet in $(/bin/busybox --list); do ln -sf busybox "root/bin/$applet"; done
+for applet in $(/bin/busybox --list | grep -vx busybox); do ln -sf busybox "root/bin/$applet"; done
 rm -f root/bin/mke2fs root/bin/mkfs.ext2
 for module in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk virtio_console; do
     cp "$(find kernel/lib/modules -name $module.ko)" root/lib/modules/
