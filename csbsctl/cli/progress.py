@@ -111,7 +111,9 @@ def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
         case JobFinished(kind="restore"):
             return f"{who}: {_VERBS[event.kind][1]}"
         case JobFailed():
-            return f"{who}: {_VERBS.get(event.kind, (event.kind,))[0]} failed: {event.error['message']}"
+            what = _VERBS.get(event.kind, (event.kind,))[0]
+            hint = event.error.get("hint")
+            return f"{who}: {what} failed: {event.error['message']}" + (f"\n  {hint}" if hint else "")
         case SlotSkipped():
             return f"{who}: skipped the slot of policy {event.policy} at {event.slot:%Y-%m-%d %H:%M} UTC: {event.reason}"
         case BackupDeleted():

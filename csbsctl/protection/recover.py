@@ -14,6 +14,7 @@ from csbsctl.errors import (
     CloudUnavailable,
     Conflict,
     CsbsError,
+    Damaged,
     Interrupted,
     NotFound,
     ProviderError,
@@ -187,7 +188,10 @@ def _is_leftover(site: Site, job: Job, marked: Marked, attached: frozenset[str])
         case MarkedKind.SNAPSHOT:
             return True
         case MarkedKind.BACKUP:
-            backups = site.vault.catalogue.backups(job.provider, str(job.server))
+            try:
+                backups = site.vault.catalogue.backups(job.provider, str(job.server))
+            except Damaged:  # what it holds nobody knows now
+                return False
             known = {volume.ref for backup in backups for volume in backup.volumes}
             return marked.ref not in known
         case MarkedKind.VOLUME:

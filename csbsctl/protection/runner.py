@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from csbsctl.errors import Conflict, CsbsError, Interrupted
+from csbsctl.errors import Conflict, CsbsError, Damaged, Interrupted
 from csbsctl.model.backup import Backup, BackupState, Trigger
 from csbsctl.model.policy import Policy
 from csbsctl.model.slots import SlotLog
@@ -38,6 +38,10 @@ from csbsctl.rules.schedule import delay
 
 LEASE_HELD = "lease.held"
 JOBS_KEPT = timedelta(days=30)
+_MENDING = (
+    "`csbsctl vault check --repair` goes back to the last state that can be read, then `csbsctl backup rebuild` "
+    "adds what that one misses"
+)
 
 
 class Passed(enum.Enum):
@@ -97,6 +101,8 @@ class Runner:
         self._site = site
         self._only = policies
         self._scrub_budget = scrub
+        self._unreadable: dict[str, Damaged] = {}
+        """Servers whose catalogue document is damaged: they fail, and the others go on."""
 
     def once(self) -> Summary:
         """Make one pass and return what it did.
@@ -105,6 +111,7 @@ class Runner:
             Interrupted: the user wanted to stop; everything begun was finished or undone.
         """
         summary = Summary()
+        self._unreadable.clear()
         try:
             summary.recovered = recover(self._site)
             agenda = read_agenda(self._site)
@@ -156,7 +163,13 @@ class Runner:
         for bound, policy in agenda.bound(self._only):
             if not policy.enabled:
                 continue
-            log = agenda.log(self._site, bound)
+            try:
+                log = agenda.log(self._site, bound)
+            except Damaged as error:
+                if missed is None:
+                    raise
+                self._unreadable[bound.server.id] = error
+                continue
             result = due_for(agenda, bound, policy, log, now=now, taken=slots_under_way(jobs, bound))
             if missed is not None and result.missed:
                 missed[bound.server.id] = result.missed
@@ -168,6 +181,10 @@ class Runner:
         missed: dict[str, tuple[datetime, ...]] = {}
         turns = self._turns(agenda, missed)
         for bound, _ in agenda.bound(self._only):
+            if error := self._unreadable.get(bound.server.id):
+                error.hint = _MENDING
+                summary.failed += 1
+                self._report_failure(bound, error)
             summary.missed += note_missed(self._site, bound, missed.get(bound.server.id, ()))
         groups = by_provider(turns, lambda turn: turn.bound.server.provider)
         for ended in each(self._site, groups, lambda turn: self._take(agenda, turn)):
@@ -245,7 +262,11 @@ class Runner:
         self._site.reporter.report(JobFailed(**about, kind="backup", error=error.to_json()))
 
     def _prune(self, agenda: Agenda, summary: Summary) -> None:
-        bound = [pair for pair in agenda.bound(self._only) if pair[1].enabled]
+        bound = [
+            pair
+            for pair in agenda.bound(self._only)
+            if pair[1].enabled and pair[0].server.id not in self._unreadable
+        ]
         groups = by_provider(bound, lambda pair: pair[0].server.provider)
         for provider in list(groups):
             self._site.stop.check()

@@ -15,8 +15,13 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def scrub(site: Site, budget: int) -> list[Ended[Backup, Verified]]:
-    """Verify good backups in full, the longest unverified first, up to ``budget`` bytes of disks (one at least)."""
-    return verify_backups(site, choose(site.vault.catalogue.all(), budget)) if budget else []
+    """Verify good backups in full, the longest unverified first, up to ``budget`` bytes of disks (one at least).
+
+    Servers whose catalogue document is damaged are passed over: the run has told of them.
+    """
+    if not budget:
+        return []
+    return verify_backups(site, choose(site.vault.catalogue.all(lambda _damage: None), budget))
 
 
 def choose(backups: Iterable[Backup], budget: int) -> list[Backup]:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from csbsctl.clock import Clock
 from csbsctl.diagnostics import did_you_mean
-from csbsctl.errors import Conflict, LeaseLost, NotFound, UsageError
+from csbsctl.errors import Conflict, Damaged, LeaseLost, NotFound, UsageError
 from csbsctl.model.backup import Backup
 from csbsctl.model.slots import SlotLog
 from csbsctl.vault.concurrency import in_parallel
@@ -55,19 +55,38 @@ class Catalogue:
 
     def slots(self, provider: str, server: str) -> dict[str, SlotLog]:
         """Return what became of the slots of each policy on a server, by the policy's name."""
-        return _slots(self._head(server_segment(provider, server))[0])
+        segment = server_segment(provider, server)
+        generation = self._head(segment)[0]
+        try:
+            return _slots(generation)
+        except ValidationError as error:
+            key = self._series(segment).key(generation.number)
+            raise damaged(
+                key, f"{error.error_count()} fields of its slots are not what they should be"
+            ) from error
 
     def fence(self, provider: str, server: str) -> int:
         """Return the highest lease number that ever wrote the backups of a server; 0 when none did."""
         return int(self._head(server_segment(provider, server))[0].body.get("fence", 0))
 
-    def all(self) -> Iterator[Backup]:
+    def all(self, damage: Callable[[Damaged], None] | None = None) -> Iterator[Backup]:
         """Yield the backups of every server, servers in order of their keys, each server's oldest first.
 
-        One listing finds the newest generation of all; what is committed while it runs may be missed.
+        One listing finds the newest generation of all; what is committed while it runs may be missed. A document that
+        cannot be read is handed to ``damage``, and the others go on; without it Damaged is raised.
         """
+
+        def read(listed: tuple[str, int]) -> tuple[Backup, ...]:
+            try:
+                return self._at(listed)
+            except Damaged as error:
+                if damage is None:
+                    raise
+                damage(error)
+                return ()
+
         heads = self._listed_heads()
-        for backups in in_parallel(self._at, heads.items(), self._store.parallel):
+        for backups in in_parallel(read, heads.items(), self._store.parallel):
             yield from backups
 
     def find(self, wanted: str) -> Backup:

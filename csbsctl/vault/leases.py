@@ -170,8 +170,11 @@ class Leases:
         return released
 
     def holders(self) -> list[Holder]:
-        """Return every lease that is held, by the living and the dead."""
-        held = (self.holder(*split_segment(segment)) for segment in self._store.folders(FOLDER + "/"))
+        """Return every lease that is held, by the living and the dead; ``vault check`` finds the unreadable ones."""
+        held = []
+        for segment in self._store.folders(FOLDER + "/"):
+            with suppress(Damaged):
+                held.append(self.holder(*split_segment(segment)))
         return [holder for holder in held if holder is not None]
 
     def holder(self, provider: str, server: str) -> Holder | None:

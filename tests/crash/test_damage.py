@@ -161,3 +161,23 @@ def test_a_scrub_gets_to_every_backup_and_finds_the_damage(yard: Yard):
     said = yard("run", "--scrub", "1G", expect=3)
     assert "damaged" in said
     assert hurt(yard)
+
+
+def test_a_damaged_catalogue_document_stops_its_server_only(yard: Yard):
+    configuration = yard.folder / "csbs.yaml"
+    configuration.write_text(configuration.read_text().replace("[web-01]", "[web-01, web-02]"))
+    yard("sim", "server", "create", "web-02", "--disk", "512K")
+    yard.states.add(yard.digests("web-02"))
+    yard("apply", "--yes")
+    with yard.session() as session:
+        server = session.find_server("web-01").id
+    flip(max((yard.folder / "vault" / "catalogue" / f"default~{server}").iterdir()))
+    yard.next_night()
+    said = yard("run", "--scrub", "1M", expect=3)
+    assert "1 backed up, 1 failed" in said
+    assert "default~" in said
+    assert "csbsctl vault check --repair" in said
+    yard("vault", "check", "--repair", "--no-race", expect=None)
+    yard("backup", "rebuild")
+    assert "1 backed up" in yard("run")
+    yard.hold_what_is_good()
