@@ -10,6 +10,8 @@ from csbsctl.diagnostics import Diagnostic, did_you_mean
 from csbsctl.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from csbsctl.clock import Clock
     from csbsctl.config import Configuration
     from csbsctl.provider import Provider
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from csbsctl.vault.key_sources import KeySource
 
 
-def open_configured_vault(configuration: Configuration, clock: Clock, actor: str, *, create: bool) -> Vault:
-    """Open the vault that the configuration names, or make it."""
+def open_configured_vault(
+    configuration: Configuration, clock: Clock, actor: str, *, create: bool, tell: Callable[[str], None]
+) -> Vault:
+    """Open the vault that the configuration names, or make it; ``tell`` takes a word while its store is away."""
     from csbsctl.vault import StoreOptions, open_vault
 
     settings = configuration.vault
@@ -38,6 +42,7 @@ def open_configured_vault(configuration: Configuration, clock: Clock, actor: str
             coordination=settings.coordination,
         ),
         key=configured_key(configuration),
+        tell=tell,
     )
 
 

@@ -151,7 +151,9 @@ class Session:
         if self._vault is None:
             from csbsctl.cli.opening import open_configured_vault
 
-            self._vault = open_configured_vault(self.configuration, self.clock, self.actor, create=create)
+            self._vault = open_configured_vault(
+                self.configuration, self.clock, self.actor, create=create, tell=self.out.note
+            )
         return self._vault
 
     def vault_if_any(self) -> Vault | None:

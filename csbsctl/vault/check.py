@@ -22,7 +22,7 @@ from csbsctl.vault.coordination import CoordinatedStore
 from csbsctl.vault.description import ProbeResult
 from csbsctl.vault.naming import split_segment
 from csbsctl.vault.series import EMPTY, Generation, Series
-from csbsctl.vault.stores import DirectoryStore, ReadOnlyStore, Store
+from csbsctl.vault.stores import DirectoryStore, ReadOnlyStore, RetryingStore, Store
 from csbsctl.vault.vault import Vault
 
 DAMAGED_FOLDER = "damaged"
@@ -238,7 +238,7 @@ class _Check:
 
 
 def _directory(store: Store) -> DirectoryStore | None:
-    while isinstance(store, ReadOnlyStore | CoordinatedStore):
+    while isinstance(store, ReadOnlyStore | CoordinatedStore | RetryingStore):
         store = store.inner
     return store if isinstance(store, DirectoryStore) else None
 

@@ -27,6 +27,7 @@ from csbsctl.vault.runners import HEARTBEAT, SILENCE, Runner, Witness
 from csbsctl.vault.sealing import SealedSealer
 from csbsctl.vault.series import Series
 from csbsctl.vault.stores import ReadOnlyStore, Store, StoreOptions, open_store
+from csbsctl.vault.stores.outage import Tell, to_nobody
 
 PROBED = Boundary("vault.probed", "the store was raced, the vault is not made yet")
 MADE = Boundary("vault.made", "vault.json exists")
@@ -124,6 +125,7 @@ def open_vault(
     options: StoreOptions | None = None,
     key: KeySource | None = None,
     timing: Timing | None = None,
+    tell: Tell = to_nobody,
 ) -> Vault:
     """Open the vault at a URL (a path, relative to ``base``, or ``s3://bucket/prefix``), or make it.
 
@@ -132,10 +134,11 @@ def open_vault(
         VaultError: the store cannot be a vault.
         UnsupportedFormat: a newer csbsctl made it.
 
-    The key is read only when something sealed is touched; WrongKey may come then.
+    The key is read only when something sealed is touched; WrongKey may come then. ``tell`` takes a line for people when
+    the store is away for a while, and one when it is back.
     """
     chosen = options or StoreOptions()
-    store = open_store(url, base=base, options=chosen)
+    store = open_store(url, base=base, options=chosen, tell=tell)
     description = _describe(store)
     if description is None:
         if not create or read_only:

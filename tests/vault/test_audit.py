@@ -27,7 +27,7 @@ def record(vault, *names):
 
 
 def path_of(vault, number, writer="ops-at-here"):
-    return vault.store.root / f"audit/{writer}/{number:010d}.json"
+    return vault.store.inner.root / f"audit/{writer}/{number:010d}.json"
 
 
 def test_an_event_has_the_shape_of_cadf(vault):

@@ -128,13 +128,13 @@ def test_a_slot_that_no_key_holder_made_is_refused(opened, passphrase, key_file)
 def test_the_second_copy_saves_the_keys(opened, passphrase):
     vault = opened(key=passphrase("p"))
     sealed = vault.sealer.seal(b"data", b"c")
-    path = vault.store.root / "keys/0000000001.json"
+    path = vault.store.inner.root / "keys/0000000001.json"
     path.write_bytes(b"rot")
     assert reopened(opened, passphrase("p")).sealer.open(sealed, b"c") == b"data"
     assert vault.keys.tend(repair=False) == ["the keys do not read back; their second copy does"]
     vault.keys.tend()
     assert vault.keys.tend() == []
-    (vault.store.root / "keys.copy").unlink()
+    (vault.store.inner.root / "keys.copy").unlink()
     assert reopened(opened, passphrase("p")).sealer.open(sealed, b"c") == b"data"
     path.unlink()
 
@@ -178,7 +178,7 @@ def test_a_vault_that_must_be_encrypted_is(opened, passphrase):
 
 def test_an_init_that_was_cut_off_before_vault_json_is_continued(opened, passphrase, tmp_path):
     vault = opened(key=passphrase("p"))
-    (vault.store.root / "vault.json").unlink()
+    (vault.store.inner.root / "vault.json").unlink()
     with pytest.raises(WrongKey):
         opened(key=passphrase("other"))
     assert opened(key=passphrase("p")).id == vault.id

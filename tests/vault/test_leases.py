@@ -162,7 +162,7 @@ def test_leases_that_were_removed_by_hand_do_not_lock_anybody_out(opened):
     for _ in range(3):
         with vault.leases.acquire("default", "s1") as lease:
             vault.catalogue.update("default", "s1", lambda backups: backups, fence=lease.number)
-    shutil.rmtree(vault.store.root / "leases")
+    shutil.rmtree(vault.store.inner.root / "leases")
     again = opened()
     with again.leases.acquire("default", "s1") as lease:
         assert lease.number == 4

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from csbsctl.blobs import BlobExists
+from csbsctl.blobs import BlobExists, BlobNotFound
 from csbsctl.errors import StoreUnavailable
 from csbsctl.vault.stores.contract import Transient
 from csbsctl.vault.stores.faulty import Faults, FaultyStore
@@ -16,7 +20,7 @@ class FastClock:
         self.elapsed = 0.0
 
     def now(self):
-        raise NotImplementedError
+        return datetime(2026, 11, 28, 2, tzinfo=UTC) + timedelta(seconds=self.elapsed)
 
     def monotonic(self):
         return self.elapsed
@@ -73,3 +77,73 @@ def test_what_will_not_pass_is_not_tried_again(tmp_path, fast):
     with pytest.raises(StoreUnavailable):
         store.create("k", b"")
     assert fast.elapsed == 0
+
+
+def test_people_are_told_once_that_a_store_is_away_and_once_that_it_is_back(directory, fast):
+    said = []
+    faulty = FaultyStore(directory, Faults(), seed=1)
+    store = RetryingStore(faulty, clock=fast, name="the vault at s3://b/p", tell=said.append)
+    store.put("k", b"")
+    for number in range(1, 4):  # a request that was not answered once is not worth a word
+        faulty._faults = Faults(refused=0.3)
+        store.put(f"k{number}", b"")
+    assert said == []
+    faulty._faults = Faults(refused=1.0)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            store.get("k")
+    (away,) = said
+    assert "the vault at s3://b/p does not answer since 02:00:0" in away
+    assert "injected" in away
+    faulty._faults = Faults()
+    store.get("k")
+    assert len(said) == 2
+    assert "answers again, after" in said[1]
+
+
+def test_the_patience_of_all_requests_ends_together(directory, fast):
+    faulty = FaultyStore(directory, Faults(), seed=1)
+    store = RetryingStore(faulty, clock=fast)
+    store.put("k", b"")
+    faulty._faults = Faults(refused=1.0)
+    for _ in range(50):
+        with pytest.raises(StoreUnavailable) as caught:
+            store.get("k")
+    assert 100 < fast.elapsed < 120, "not so long for each of them"
+    assert caught.value.hint is None
+    faulty._faults = Faults()
+    assert store.get("k") == b""
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_what_a_network_file_system_says_in_passing_is_tried_again(directory, fast, monkeypatch, number):
+    """The system's own call fails as it does while the server of a mount restarts."""
+    store = RetryingStore(directory, clock=fast, patience=20, first_patience=20)
+    left = [3]
+
+    def passing(call):
+        def failing(*arguments, **options):
+            if left[0]:
+                left[0] -= 1
+                raise OSError(number, os.strerror(number))
+            return call(*arguments, **options)
+
+        return failing
+
+    for name in ("open", "fsync", "link", "rename", "scandir"):
+        left[0] = 3
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, passing(getattr(os, name)))
+            store.create(f"k/{name}", b"x")
+            store.put(f"p/{name}", b"y")
+            assert store.get(f"k/{name}") == b"x"
+            assert f"k/{name}" in [blob.key for blob in store.list("k/")]
+            assert f"p/{name}" in [*store.keys("p/")]
+        assert not left[0], name
+    left[0] = 1000
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", passing(os.fsync))
+        with pytest.raises(StoreUnavailable, match=r"stale|input/output"):
+            store.create("never", b"x")
+    with pytest.raises(BlobNotFound):
+        store.get("never")

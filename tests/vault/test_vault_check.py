@@ -24,7 +24,7 @@ def filled(vault, backup, job):
 
 
 def spoil(vault, key):
-    path = vault.store.root / key
+    path = vault.store.inner.root / key
     path.write_bytes(path.read_bytes()[:-1])
 
 
@@ -74,7 +74,7 @@ def test_a_mended_document_can_be_committed_to(filled, opened, backup):
 
 
 def test_an_anchored_batch_that_is_gone_is_damage(filled, opened):
-    (filled.store.root / "audit/ops-at-here/0000000001.json").unlink()
+    (filled.store.inner.root / "audit/ops-at-here/0000000001.json").unlink()
     report = check(opened(), race=False)
     assert any("anchors" in message for message in messages(report, Severity.DAMAGE))
 
@@ -83,10 +83,10 @@ def test_leftovers_are_found_and_removed_when_they_are_old(filled, opened):
     keys = ["probe/x/0001", "runners/gone", "open/never-began"]
     for key in keys:
         filled.store.put(key, b"")
-    (filled.store.root / ".tmp" / "half").write_bytes(b"half")
+    (filled.store.inner.root / ".tmp" / "half").write_bytes(b"half")
     assert check(filled, race=False).findings == ()
     for name in [*keys, ".tmp/half"]:
-        os.utime(filled.store.root / name, (0, 0))
+        os.utime(filled.store.inner.root / name, (0, 0))
     assert len(messages(check(filled, race=False), Severity.LEFTOVER)) == 4
     report = check(filled, repair=True, race=False)
     assert all(finding.repaired for finding in report.findings)
@@ -115,7 +115,7 @@ def test_keys_are_looked_after(opened, tmp_path):
     key = KeySource(passphrase_env="P", environ={"P": "p"}, base=tmp_path, work=4)
     vault = opened(key=key)
     vault.sealer.seal(b"", b"")
-    (vault.store.root / "keys/0000000001.json").write_bytes(b"rot")
+    (vault.store.inner.root / "keys/0000000001.json").write_bytes(b"rot")
     assert messages(check(vault, race=False), Severity.LEFTOVER)
     check(vault, repair=True, race=False)
     assert check(vault, race=False).findings == ()

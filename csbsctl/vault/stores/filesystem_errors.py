@@ -24,13 +24,18 @@ _CAUSES: dict[int, tuple[str, str]] = {
     errno.ENAMETOOLONG: ("name too long", "use a vault closer to the root of the file system"),
     errno.EMFILE: ("too many open files", "raise the limit (ulimit -n)"),
     errno.EIO: ("input/output error", "the disk or network file system is failing; see dmesg"),
+    errno.ESTALE: ("stale file handle", "the network file system lost the folder; mount it again"),
     errno.EOPNOTSUPP: ("the file system has no hard links", "put the vault on ext4, xfs, btrfs, zfs or NFS"),
     errno.EMLINK: ("too many hard links", "put the vault on another file system"),
 }
+# What may be over in a moment, a network file system's server coming back above all. A failing disk gives EIO too: what
+# is written is staged anew each time, so a try that succeeds is whole, and a disk that goes on failing is told soon.
 _PASSING = {
     errno.EAGAIN,
     errno.EINTR,
     errno.ESTALE,
+    errno.EIO,
+    errno.EREMOTEIO,
     errno.ETIMEDOUT,
     errno.EBUSY,
     errno.EHOSTDOWN,

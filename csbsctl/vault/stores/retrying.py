@@ -10,6 +10,7 @@ from typing import TypeVar
 from csbsctl.blobs import Blob, BlobExists, BlobNotFound, Buffer
 from csbsctl.clock import Clock, SystemClock
 from csbsctl.vault.stores.contract import Store, Transient
+from csbsctl.vault.stores.outage import Outage, Tell, to_nobody
 
 Answer = TypeVar("Answer")
 
@@ -33,25 +34,33 @@ class RetryingStore:
         clock: Clock | None = None,
         first_patience: float = FIRST_PATIENCE,
         patience: float = PATIENCE,
+        name: str = "the store",
+        tell: Tell = to_nobody,
     ) -> None:
+        """Wrap a store; ``name`` is what people know it by, ``tell`` takes a word when it is away, and when back."""
+        self.inner = inner
         self.parallel = inner.parallel
         self.remote = inner.remote
-        self._inner = inner
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
+        self.outage = Outage(name, self.clock, tell)
         self._first_patience = first_patience
         self._patience = patience
-        self._answered = False
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which to go on trying."""
+        return self._patience if self.outage.answered_ever else self._first_patience
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See BlobStore."""
-        return self._persist(lambda _: self._inner.get(key, start, length))
+        return self._persist(lambda _: self.inner.get(key, start, length))
 
     def create(self, key: str, data: Buffer, *, authenticated: bool = False) -> None:
         """See BlobStore. When an earlier try got no answer and the key has these very bytes, it was ours."""
 
         def attempt(again: bool) -> None:  # noqa: FBT001 - called by position below
             try:
-                self._inner.create(key, data, authenticated=authenticated)
+                self.inner.create(key, data, authenticated=authenticated)
             except BlobExists:
                 if not (again and self._holds(key, data)):
                     raise
@@ -60,38 +69,42 @@ class RetryingStore:
 
     def put(self, key: str, data: Buffer) -> None:
         """See BlobStore."""
-        self._persist(lambda _: self._inner.put(key, data))
+        self._persist(lambda _: self.inner.put(key, data))
 
     def delete(self, key: str) -> None:
         """See BlobStore."""
-        self._persist(lambda _: self._inner.delete(key))
+        self._persist(lambda _: self.inner.delete(key))
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore. Goes on behind the last key when a page is not answered."""
         tries = _Tries(self)
         while True:
             try:
-                for blob in self._inner.list(prefix, after):
+                for blob in self.inner.list(prefix, after):
                     after = blob.key
-                    tries = _Tries(self)
+                    if tries.made:
+                        self.outage.over()
+                        tries = _Tries(self)
                     yield blob
             except Transient as error:
                 tries.wait(error)
             else:
-                self._answered = True
+                self.outage.over()
                 return
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """See Store."""
-        return (blob.key for blob in self.list(prefix))
+        """See Store. Goes on behind the last key when a page is not answered."""
+        if self.remote:
+            return (blob.key for blob in self.list(prefix))
+        return iter(self._persist(lambda _: [*self.inner.keys(prefix)]))  # cheaper than list, and near
 
     def folders(self, prefix: str) -> Iterator[str]:
         """See Store."""
-        return iter(self._persist(lambda _: [*self._inner.folders(prefix)]))
+        return iter(self._persist(lambda _: [*self.inner.folders(prefix)]))
 
     def now(self) -> datetime:
         """See BlobStore."""
-        return self._persist(lambda _: self._inner.now())
+        return self._persist(lambda _: self.inner.now())
 
     def _persist(self, attempt: Callable[[bool], Answer]) -> Answer:
         """Call ``attempt`` until it is answered; its argument says whether an earlier one may have had an effect."""
@@ -102,15 +115,15 @@ class RetryingStore:
             except Transient as error:
                 tries.wait(error)
             except (BlobExists, BlobNotFound):
-                self._answered = True
+                self.outage.over()
                 raise
             else:
-                self._answered = True
+                self.outage.over()
                 return answer
 
     def _holds(self, key: str, data: Buffer) -> bool:
         try:
-            return self._inner.get(key) == bytes(data)
+            return self.inner.get(key) == bytes(data)
         except BlobNotFound:
             return False
 
@@ -124,14 +137,18 @@ class _Tries:
         self._began: float | None = None
 
     def wait(self, error: Transient) -> None:
-        """Wait before the next try; raises the error when patience is at its end."""
+        """Wait before the next try; raises the error when patience with this request, or with the store, is at its end."""
         store = self._store
-        now = store._clock.monotonic()  # noqa: SLF001 - two halves of one thing
+        now = store.clock.monotonic()
         self._began = now if self._began is None else self._began
-        patience = store._patience if store._answered else store._first_patience  # noqa: SLF001
+        lasts = max(store.outage.goes_on(error.message, store.patience), now - self._began)
         longest = min(_FIRST_WAIT * 2**self.made, _LONGEST_WAIT)
         pause = longest / 2 + secrets.randbelow(1000) / 1000 * longest / 2
-        if now - self._began + pause > patience:
+        if lasts + pause > store.patience:
+            if self.made and error.hint is None:
+                error.hint = (
+                    f"tried again for {lasts:.0f} s; run the command again when the store is back, it goes on"
+                )
             raise error
         self.made += 1
-        store._clock.sleep(pause)  # noqa: SLF001
+        store.clock.sleep(pause)

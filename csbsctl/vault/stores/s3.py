@@ -21,6 +21,7 @@ from csbsctl.clock import SystemClock
 from csbsctl.errors import StoreUnavailable, UsageError
 from csbsctl.vault.stores.contract import Store
 from csbsctl.vault.stores.options import StoreOptions
+from csbsctl.vault.stores.outage import Tell, to_nobody
 from csbsctl.vault.stores.retrying import RetryingStore
 from csbsctl.vault.stores.s3_errors import translate, translated
 
@@ -38,12 +39,13 @@ _PART = 16 << 20
 _PARTS_AT_ONCE = 4
 
 
-def open_bucket(rest: str, options: StoreOptions) -> Store:
+def open_bucket(rest: str, options: StoreOptions, tell: Tell = to_nobody) -> Store:
     """Return the store at ``bucket/prefix``, which tries again what may be tried again. Sends nothing yet."""
     bucket, _, prefix = rest.partition("/")
     if not bucket:
         raise UsageError("the vault's URL names no bucket", hint="write s3://bucket/prefix", code="vault.url")
-    return RetryingStore(S3Store(bucket, prefix.strip("/"), options))
+    store = S3Store(bucket, prefix.strip("/"), options)
+    return RetryingStore(store, name=f"the vault at s3://{rest}", tell=tell)
 
 
 class S3Store:
