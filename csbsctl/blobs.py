@@ -78,6 +78,11 @@ class ScopedStore:
         """Whether every request is a round trip, so that many should be under way at once."""
         return bool(getattr(self.inner, "remote", False))
 
+    @property
+    def lag(self) -> float:
+        """For how many seconds a listing may miss what was created, or show what was deleted."""
+        return float(getattr(self.inner, "lag", 0.0))
+
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See BlobStore."""
         return self.inner.get(self.prefix + key, start, length)

@@ -40,6 +40,7 @@ def open_configured_vault(
             ca_bundle=settings.ca_bundle,
             verify_tls=settings.verify_tls,
             coordination=settings.coordination,
+            listing_lag=settings.listing_lag.total_seconds(),
         ),
         key=configured_key(configuration),
         tell=tell,

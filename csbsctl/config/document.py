@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from csbsctl.model.base import Model, Name
 from csbsctl.model.declared import Declared
+from csbsctl.model.policy import Duration
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^(policy|binding|objective)\.[A-Za-z0-9_-]{1,255}$")]
@@ -57,6 +59,8 @@ class VaultSettings(Model):
     """Check the store's certificate."""
     coordination: str | None = None
     """Lock service for stores without atomic creation (etcd3+http://…), or single-writer."""
+    listing_lag: Duration = timedelta(seconds=60)
+    """How long listings of the bucket may miss what was just written; 0s for AWS, Ceph, MinIO. Space is freed later."""
     encryption: Encryption | None = None
     """How the vault is encrypted; not at all when absent."""
 

@@ -124,6 +124,11 @@ class CoordinatedStore:
         """See Store."""
         return self.inner.remote
 
+    @property
+    def lag(self) -> float:
+        """See Store."""
+        return self.inner.lag
+
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See BlobStore."""
         return self.inner.get(key, start, length)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -154,19 +155,18 @@ class Leases:
 
         Looks through the leases only when there is a runner that ended without saying so.
         """
-        dead = {
-            runner
-            for runner in self._witness.known()
-            if runner != self.runner.id and not self._witness.alive(runner)
-        }
+        known = self._witness.known()
+        dead = {runner for runner in known if runner != self.runner.id and not self._witness.alive(runner)}
         released = 0
         for holder in self.holders() if dead else ():
             if holder.runner in dead:
                 with suppress(Conflict):
                     self.acquire(holder.provider, holder.server).release()
                     released += 1
+        settled = self._store.now() - timedelta(seconds=self._store.lag) if dead else None
         for runner in dead:
-            self._witness.forget(runner)
+            if settled and known[runner] <= settled:  # else a lease of it may not be listed yet
+                self._witness.forget(runner)
         return released
 
     def holders(self) -> list[Holder]:

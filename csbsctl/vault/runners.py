@@ -173,9 +173,9 @@ class Witness:
             self._seen[runner] = heartbeat.beat, since
         return now - since < self.silence
 
-    def known(self) -> list[str]:
-        """Return the runners that have a heartbeat, of the living and the dead."""
-        return [key.rpartition("/")[2] for key in self._store.keys(FOLDER + "/")]
+    def known(self) -> dict[str, datetime]:
+        """Return the runners that have a heartbeat, of the living and the dead, and when the store took the last one."""
+        return {blob.key.rpartition("/")[2]: blob.modified for blob in self._store.list(FOLDER + "/")}
 
     def forget(self, runner: str) -> None:
         """Remove the heartbeat of a runner that is gone."""

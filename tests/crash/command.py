@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from hurting import hurt
+
 from csbsctl.boundaries import arm, declared_anywhere
 from csbsctl.cli.main import main
 from csbsctl.cli.opening import configured_key, open_configured_provider
@@ -44,7 +46,13 @@ def serve() -> None:
 
 
 def _become(
-    words: list[str], output: str, fault: str | None = None, passage: int = 1, *, hasty: bool = False
+    words: list[str],
+    output: str,
+    fault: str | None = None,
+    passage: int = 1,
+    *,
+    hasty: bool = False,
+    hurting: list[Any] | None = None,
 ) -> None:
     """Run a command with both streams in a file, and end as the command line would."""
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -53,6 +61,8 @@ def _become(
     os.dup2(file, 2)
     if fault:
         arm(fault, passage)
+    if hurting:
+        hurt(*hurting)
     code = 99
     try:
         code = run_hastily(*words) if hasty else main(words)

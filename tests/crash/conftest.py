@@ -59,10 +59,11 @@ class Starter:
         passage: int = 1,
         *,
         hasty: bool = False,
+        hurting: tuple[int, float, str] | None = None,
     ) -> int:
-        """Start a command and return its process id."""
+        """Start a command and return its process id; ``hurting`` (seed, share, log) lets the vault's folder fail."""
         request = {"words": words, "output": str(output), "fault": fault, "passage": passage}
-        return int(self._ask({**request, "hasty": hasty}))
+        return int(self._ask({**request, "hasty": hasty, "hurting": hurting}))
 
     def wait(self, process: int) -> int:
         """Return how a command ended: its exit code, or the negative of the signal that ended it."""

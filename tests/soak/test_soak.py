@@ -85,11 +85,12 @@ class Soak:
 
     # -- commands --------------------------------------------------------------------------------------------------
 
-    def start(self, *words: str) -> Running:
+    def start(self, *words: str, hurting: bool = False) -> Running:
         self.serial += 1
         output = self.folder / f"output-{self.serial}"
         shared = ["-C", str(self.folder), "--at", format_instant(self.at)]
-        return Running(self.starter.start([*shared, *words], output, None, 1), words, output)
+        fails = (self.chance.randrange(1 << 30), 0.01, str(self.folder / "failures")) if hurting else None
+        return Running(self.starter.start([*shared, *words], output, hurting=fails), words, output)
 
     def end(self, running: Running, code: int, *allowed: int) -> str:
         said = running.output.read_text() if running.output.exists() else ""  # killed before its first breath
@@ -127,8 +128,19 @@ class Soak:
         self.at = slot + timedelta(minutes=5)
         self.do("run", allowed=(0, 3))
         self.do("run")
+        self.settle()
         self.hold(slot)
         self.night += 1
+
+    def settle(self) -> None:
+        """Where listings lag, garbage goes in several rounds, each a lag after the one before."""
+        for _ in range(30 if self.misbehaving else 0):
+            with Session(Options(chdir=self.folder, at=format_instant(self.at))) as session:
+                blobs = session.vault().blobs
+                if not [*blobs.list("litter/"), *blobs.list("data/default/doom/")]:
+                    return
+            time.sleep(2.2)  # LAG, and a second for times in whole seconds
+            self.do("run")
 
     def write_by_day(self) -> None:
         for name in (*WEB, "lab"):
@@ -145,7 +157,8 @@ class Soak:
 
     def let_them_run(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        running = [self.start("run"), self.start("run")]
+        hurting = not self.misbehaving
+        running = [self.start("run", hurting=hurting), self.start("run", hurting=hurting)]
         while running:
             time.sleep(0.02)
             for each in list(running):
@@ -161,7 +174,7 @@ class Soak:
             if len(running) < AT_ONCE and time.monotonic() < until:
                 words = self.choose()
                 self.did[" ".join(words[:2]) if words[0] != "restore" else f"restore {words[2][:4]}"] += 1
-                running.append(self.start(*words))
+                running.append(self.start(*words, hurting=hurting and self.chance.random() < 0.5))
 
     def disturb(self, running: Running) -> None:
         lot = self.chance.random()
@@ -267,8 +280,13 @@ def soak(driver: Soak, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         driver.pass_a_night(4)
-    injected = driver.misbehaving.injected if driver.misbehaving else 0
-    print(json.dumps({"nights": driver.night, "requests spoilt": injected, **driver.did}))  # noqa: T201 - the figures
+    failures = driver.folder / "failures"
+    spoilt = {
+        "requests spoilt": driver.misbehaving.injected if driver.misbehaving else 0,
+        "objects listed late": driver.misbehaving.lagging if driver.misbehaving else 0,
+        "calls of the file system failed": failures.stat().st_size if failures.exists() else 0,
+    }
+    print(json.dumps({"nights": driver.night, **spoilt, **driver.did}))  # noqa: T201 - the figures
     assert driver.did["kills"], "nobody was killed, so nothing was tried"
 
 
@@ -276,7 +294,7 @@ LOCAL = "{url: ./vault, encryption: {key_file: ./vault.key, control: true}}"
 
 
 def in_bucket(endpoint: str) -> str:
-    return f"{{url: 's3://vault/shop', endpoint_url: '{endpoint}', encryption: {{key_file: ./vault.key}}}}"
+    return f"{{url: 's3://vault/shop', endpoint_url: '{endpoint}', listing_lag: 1s, encryption: {{key_file: ./vault.key}}}}"
 
 
 @pytest.mark.slow

@@ -115,11 +115,22 @@ def resume_backup(work: Work) -> str:
         _record_failure(work, work.result("failed"))
         return "undone"
     scheduled = _draft_of(work).trigger is Trigger.AUTO
+    if scheduled and _served_by_another(work):  # who did not see this job yet: a listing may lag
+        _undo(work, Interrupted("another runner served the slot meanwhile"))
+        return "undone"
     if work.done("undo") or (scheduled and not work.done("snapshot")):
         _undo(work, Interrupted("the runner was gone before the disks were frozen"))
         return "undone"
     backup = _carry_out(work, None)
     return "finished" if backup.state is BackupState.AVAILABLE else "failed"
+
+
+def _served_by_another(work: Work) -> bool:
+    job = work.job
+    return job.slot is not None and any(
+        other.id != job.backup and (other.policy, other.slot) == (job.policy, job.slot)
+        for other in work.site.vault.catalogue.backups(job.provider, str(job.server))
+    )
 
 
 def _carry_out(work: Work, obstacle: CsbsError | None) -> Backup:

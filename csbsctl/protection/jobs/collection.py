@@ -9,6 +9,8 @@ a collection has nothing left to free, so garbage is never forgotten, whoever di
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from csbsctl.boundaries import Boundary
 from csbsctl.errors import Conflict, CsbsError, Interrupted, LeaseLost
 from csbsctl.model.job import JobKind
@@ -62,7 +64,9 @@ def close_collection(work: Work) -> str:
 def _rounds(work: Work) -> Collected:
     """Collect, twice where nobody else is at work; forget the litter of ended jobs when nothing is left to free."""
     blobs = work.site.vault.blobs
-    litter = [blob.key for blob in blobs.list(f"{LITTER}/{work.job.provider}/")]
+    # what was stored just now may not be listed yet, so whoever made garbage just now is remembered
+    settled = blobs.now() - timedelta(seconds=2 * work.site.vault.store.lag)
+    litter = [b.key for b in blobs.list(f"{LITTER}/{work.job.provider}/") if b.modified <= settled]
     freed = 0
     for _ in range(2):
         jobs = frozenset(job.id for job in work.site.vault.jobs.open())

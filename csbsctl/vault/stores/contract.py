@@ -26,6 +26,11 @@ class Store(BlobStore, Protocol):
         """Whether requests cross a network: each takes milliseconds, and a listing may miss what was just created."""
         ...
 
+    @property
+    def lag(self) -> float:
+        """For how many seconds a listing may miss what was created, or show what was deleted; 0: never. Reads do not."""
+        ...
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that start with the prefix, in key order."""
         ...

@@ -46,6 +46,7 @@ class DirectoryStore:
     """Reading a small file takes less time than handing it to a thread."""
 
     remote = False
+    lag = 0.0
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -30,6 +30,7 @@ class FaultyStore:
     def __init__(self, inner: Store, faults: Faults, seed: int) -> None:
         self.parallel = inner.parallel
         self.remote = True
+        self.lag = inner.lag
         self.injected = 0
         self._inner = inner
         self._faults = faults

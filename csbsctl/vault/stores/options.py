@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class StoreOptions:
     """Options of ``vault:`` in the configuration; all but ``coordination`` are for S3 only.
 
+    ``listing_lag`` is for how many seconds listings of the bucket may miss what was just written.
     ``coordination`` is for a store whose create-if-absent does not hold: a tooz URL, or ``single-writer``.
     """
 
@@ -19,3 +20,4 @@ class StoreOptions:
     ca_bundle: str | None = None
     verify_tls: bool = True
     coordination: str | None = None
+    listing_lag: float = 60.0

@@ -41,6 +41,7 @@ class RetryingStore:
         self.inner = inner
         self.parallel = inner.parallel
         self.remote = inner.remote
+        self.lag = inner.lag
         self.clock = clock or SystemClock()
         self.outage = Outage(name, self.clock, tell)
         self._first_patience = first_patience

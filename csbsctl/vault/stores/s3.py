@@ -57,6 +57,7 @@ class S3Store:
     def __init__(
         self, bucket: str, prefix: str, options: StoreOptions, *, multipart_from: int = MULTIPART_FROM
     ) -> None:
+        self.lag = options.listing_lag + 1 if options.listing_lag else 0.0  # its times are whole seconds
         self._bucket = bucket
         self._prefix = prefix + "/" if prefix else ""
         self._client = _client(options, sign_payload=True)

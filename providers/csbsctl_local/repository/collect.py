@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from csbsctl.blobs import BlobExists, BlobNotFound
 from csbsctl.boundaries import Boundary
@@ -24,10 +24,11 @@ from csbsctl.errors import Conflict, Damaged
 from .copier import Copier
 from .deposit import Check, Deposit
 from .doom import Verdict
-from .layout import COLLECTOR, PACK_TARGET, PACKS, PackId, pack_key, pack_of_key
+from .layout import COLLECTOR, PACK_TARGET, PACKS, ChunkName, PackId, pack_key, pack_of_key
 from .marks import Marks
 from .parts import Parts
 from .session import Session, end_session, load_document, session_of, sessions, store_document
+from .verify import stored_table
 
 COPIED = Boundary(
     "collect.copied", "the living of mostly dead packs are copied, the packs are not condemned yet"
@@ -64,6 +65,8 @@ class Collector:
         self._open_jobs = open_jobs
         self._budget = budget
         self._check = check
+        self._lag = timedelta(seconds=parts.lag)
+        self._lifted: set[str] = set()
 
     def run(self) -> Collected:
         """Collect; see the module. Raises Damaged while something a manifest needs cannot be read."""
@@ -84,16 +87,19 @@ class Collector:
         sizes = {pack: blob.size for blob in parts.blobs.list(PACKS) if (pack := pack_of_key(blob.key))}
         registered = {each.nonce: each for each in sessions(parts.blobs, parts.codec)}
         verdicts = parts.doom.verdicts()
-        ready = [verdict for verdict in verdicts if verdict.ready(self._open_jobs, registered)]
+        now = parts.blobs.now()
+        ready = [v for v in verdicts if v.ready(self._open_jobs, registered, now, self._lag)]
         self._end_sessions(ready)
         doomed = {pack for verdict in verdicts for pack in verdict.packs}
         marks = Marks(parts, avoid=doomed, check=self._check)
         sizes = {**parts.index.packs(), **sizes}
         seat.check()
-        freed = self._delete(ready, marks, sizes)
+        freed = self._carry_out(ready, marks, sizes, now)
         active = {nonce for nonce, each in registered.items() if each.job in self._open_jobs}
         idle = {pack for pack in sizes if pack not in doomed and session_of(pack) not in active}
-        garbage = {pack for pack in idle if pack not in marks.live}
+        garbage = self._without_anything_missing(
+            {pack for pack in idle if pack not in marks.live}, marks, sizes
+        )
         compacted, copied = self._compact(session, marks, sizes, idle - garbage, doomed)
         condemned = garbage | compacted
         seat.check()
@@ -101,8 +107,10 @@ class Collector:
         parts.doom.sweep()
         self._forget_sessions()
         self._forget_lost(marks)
-        waiting = {pack for verdict in verdicts if verdict not in ready for pack in verdict.packs}
-        return Collected(freed, sum(sizes.get(pack, 0) for pack in condemned | waiting), copied)
+        left = {verdict.id for verdict in verdicts} - self._lifted
+        waiting = {pack for verdict in verdicts if verdict.id in left for pack in verdict.packs}
+        bytes_left = sum(sizes.get(pack, 0) for pack in condemned | waiting)
+        return Collected(freed, bytes_left or min(len(left), 1), copied)
 
     def _end_sessions(self, ready: Iterable[Verdict]) -> None:
         # A writer that was thought dead and wakes up must not commit what relies on packs that go now.
@@ -110,18 +118,56 @@ class Collector:
             for nonce in verdict.sessions or ():
                 end_session(self._parts.blobs, nonce)
 
-    def _delete(self, ready: list[Verdict], marks: Marks, sizes: dict[PackId, int]) -> int:
+    def _carry_out(self, ready: list[Verdict], marks: Marks, sizes: dict[PackId, int], now: datetime) -> int:
+        """Take ready verdicts as far as they may go now, and return the bytes that were freed.
+
+        The index forgets the packs, then they go, then the verdict. Where listings lag each waits until everybody sees
+        the one before: else somebody finds no index that knows what is needed, or relies on an index of what is gone.
+        The packs that go are those that nothing needs at both looks: what the first did not see the second does.
+        """
         dead = {pack for verdict in ready for pack in verdict.packs if pack not in marks.live}
+        dead = self._without_anything_missing(dead, marks, sizes)
+        fresh = [v for v in ready if not v.past("unindexed", now, self._lag)] if self._lag else []
+        if fresh:
+            self._parts.index.supersede({pack for verdict in fresh for pack in verdict.packs} & dead)
+            for verdict in fresh:
+                self._parts.doom.reach(verdict.id, "unindexed", verdict.packs & dead)
+        settled = [verdict for verdict in ready if verdict not in fresh]
+        twice = {p for v in settled for p in (v.confirmed if self._lag else v.packs)} & dead
+        return self._delete(settled, twice, sizes, now)
+
+    def _delete(
+        self, settled: list[Verdict], dead: set[PackId], sizes: dict[PackId, int], now: datetime
+    ) -> int:
         if dead:
             self._parts.index.drop(dead)
             UNINDEXED()
         for pack in sorted(dead):
             self._check()
             self._parts.blobs.delete(pack_key(pack))
-        for verdict in ready:
+        for verdict in settled:
             DELETED()
-            self._parts.doom.lift(verdict.id)
+            if not self._lag or verdict.past("deleted", now, self._lag):
+                self._parts.doom.lift(verdict.id)
+                self._lifted.add(verdict.id)
+            else:
+                self._parts.doom.reach(verdict.id, "deleted")
         return sum(sizes.pop(pack, 0) for pack in dead)
+
+    def _without_anything_missing(
+        self, dead: set[PackId], marks: Marks, sizes: dict[PackId, int]
+    ) -> set[PackId]:
+        """Return the packs without those in which something is that manifests need and the index does not know.
+
+        The tables of the packs are the truth: an index may be lost, or not be listed yet.
+        """
+        if not marks.absent:
+            return dead
+        return {pack for pack in dead if not self._has_any(pack, sizes.get(pack, 0), marks.absent)}
+
+    def _has_any(self, pack: PackId, size: int, names: set[ChunkName]) -> bool:
+        table = stored_table(self._parts.blobs, self._parts.codec, pack, size) if size else None
+        return table is not None and any(name in names for name, _ in table.entries())
 
     def _compact(
         self,

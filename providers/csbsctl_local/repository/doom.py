@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from csbsctl.blobs import BlobExists, BlobNotFound, BlobStore
 from csbsctl.ids import new_id
 
 from .codec import Codec
 from .layout import DOOM, PackId
-from .session import load_document, store_document
+from .session import Registration, load_document, store_document
+
+STAGES = ("unindexed", "deleted")
+"""How far a verdict was carried out, where that takes several collections because listings lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,30 @@ class Verdict:
     packs: frozenset[PackId]
     sessions: dict[str, str] | None
     jobs: frozenset[str]
+    stages: Mapping[str, datetime]
+    """When each of its objects was stored, by the store's time: ``packs``, ``waits``, ``unindexed``, ``deleted``."""
+    confirmed: frozenset[PackId]
+    """The packs that nothing needed when it was ready, where that takes two looks because listings lag."""
 
-    def ready(self, open_jobs: frozenset[str], registered: Iterable[str]) -> bool:
-        """Say whether everybody who may rely on the packs has ended."""
-        if self.sessions is None or self.jobs & open_jobs:
+    def ready(
+        self, open_jobs: frozenset[str], registered: Mapping[str, Registration], now: datetime, lag: timedelta
+    ) -> bool:
+        """Say whether everybody who may rely on the packs has ended.
+
+        Where listings lag, who registered just before the verdict may have missed it, and be missed in its ``waits``.
+        What they stored has to be listed by now as well, before anybody counts what is needed.
+        """
+        if self.sessions is None or self.jobs & open_jobs or not self.past("packs", now, 2 * lag):
             return False
-        present = set(registered)
-        return not any(nonce in present and job in open_jobs for nonce, job in self.sessions.items())
+        unaware = self.stages["packs"] + lag
+        return not any(
+            each.job in open_jobs and (nonce in self.sessions or (lag and each.modified < unaware))
+            for nonce, each in registered.items()
+        )
+
+    def past(self, stage: str, now: datetime, lag: timedelta) -> bool:
+        """Say whether a stage was reached, and every listing shows it by now."""
+        return stage in self.stages and self.stages[stage] + lag <= now
 
 
 class DoomList:
@@ -46,9 +67,9 @@ class DoomList:
 
     def verdicts(self) -> list[Verdict]:
         """Return every verdict, in no order that means anything."""
-        keys = [blob.key for blob in self._blobs.list(DOOM)]
+        stored = {blob.key: blob.modified for blob in self._blobs.list(DOOM)}
         found = []
-        for key in keys:
+        for key in stored:
             if not key.endswith("/packs"):
                 continue
             try:
@@ -56,10 +77,16 @@ class DoomList:
             except BlobNotFound:
                 continue
             name = key.split("/")[1]
-            sessions, jobs = self._waits(name) if f"{DOOM}{name}/waits" in keys else (None, frozenset[str]())
-            found.append(
-                Verdict(name, frozenset(PackId(bytes.fromhex(pack)) for pack in packs), sessions, jobs)
+            sessions, jobs = (
+                self._waits(name) if f"{DOOM}{name}/waits" in stored else (None, frozenset[str]())
             )
+            stages = {
+                other.rpartition("/")[2]: at
+                for other, at in stored.items()
+                if other.startswith(f"{DOOM}{name}/")
+            }
+            confirmed = self._confirmed(name) if "unindexed" in stages else frozenset[PackId]()
+            found.append(Verdict(name, _ids(packs), sessions, jobs, stages, confirmed))
         return found
 
     def condemn(self, packs: Iterable[PackId]) -> str:
@@ -77,18 +104,32 @@ class DoomList:
         except BlobExists:
             return
 
+    def reach(self, name: str, stage: str, packs: Iterable[PackId] = ()) -> None:
+        """Note how far a verdict was carried out, for which packs, where listings lag."""
+        document = {"packs": sorted(pack.hex() for pack in packs)}
+        try:
+            store_document(self._blobs, self._codec, f"{DOOM}{name}/{stage}", document)
+        except BlobExists:
+            return
+
     def lift(self, name: str) -> None:
         """Remove a verdict that was carried out or withdrawn."""
-        self._blobs.delete(f"{DOOM}{name}/packs")
-        self._blobs.delete(f"{DOOM}{name}/waits")
+        for part in ("packs", "waits", *STAGES):
+            self._blobs.delete(f"{DOOM}{name}/{part}")
 
     def sweep(self) -> None:
         """Remove what a collector that was thought dead added to verdicts that are carried out."""
         keys = [blob.key for blob in self._blobs.list(DOOM)]
         for key in keys:
             verdict, _, part = key.rpartition("/")
-            if part == "waits" and f"{verdict}/packs" not in keys:
+            if part != "packs" and f"{verdict}/packs" not in keys:
                 self._blobs.delete(key)
+
+    def _confirmed(self, name: str) -> frozenset[PackId]:
+        try:
+            return _ids(load_document(self._blobs, self._codec, f"{DOOM}{name}/unindexed")["packs"])
+        except BlobNotFound:
+            return frozenset()
 
     def _waits(self, name: str) -> tuple[dict[str, str] | None, frozenset[str]]:
         try:
@@ -96,3 +137,7 @@ class DoomList:
         except BlobNotFound:
             return None, frozenset()
         return dict(document["sessions"]), frozenset(document["jobs"])
+
+
+def _ids(packs: Iterable[str]) -> frozenset[PackId]:
+    return frozenset(PackId(bytes.fromhex(pack)) for pack in packs)

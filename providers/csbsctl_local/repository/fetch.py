@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 from csbsctl.blobs import BlobNotFound, BlobStore
+from csbsctl.clock import Clock, SystemClock
 from csbsctl.errors import Damaged
 
 from .codec import Codec
@@ -21,6 +22,8 @@ from .pack import WHOLE, Place
 _GAP = 256 * 1024
 """Bytes that are cheaper read than skipped."""
 _KEPT = 16
+_STEPS = 32
+"""Into so many waits the lag of a store is divided."""
 Segment = tuple[PackId, int, int]
 """Pack, offset, length."""
 
@@ -28,7 +31,12 @@ Segment = tuple[PackId, int, int]
 class Fetcher:
     """Reads segments by place and chunks by name; safe from any thread."""
 
-    def __init__(self, blobs: BlobStore, codec: Codec, index: Index) -> None:
+    def __init__(
+        self, blobs: BlobStore, codec: Codec, index: Index, *, clock: Clock | None = None, lag: float = 0.0
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._lag = lag
+        self._waited = 0.0
         self._blobs = blobs
         self._codec = codec
         self._index = index
@@ -42,24 +50,39 @@ class Fetcher:
         Raises:
             Damaged: there is none.
         """
-        for again in (False, True):
-            if again:
-                self.refresh()
+        reason = ""
+        while True:
+            again = bool(reason)
             reason = "it is nowhere in the index"
             for place in self._index.places(name):
                 try:
                     return cut(self._segment(place), place)
                 except Damaged as error:
                     reason = error.message
+            if again and not self.wait():
+                break
+            self.refresh()
         raise Damaged(f"chunk {name.hex()[:16]} is lost: {reason}")
 
     def place(self, name: ChunkName) -> Place | None:
         """Return where a chunk is by the index, which is read again when it does not know."""
         place = self._index.find(name)
-        if place is None:
+        again = False
+        while place is None and (not again or self.wait()):
+            again = True
             self.refresh()
             place = self._index.find(name)
         return place
+
+    def wait(self) -> bool:
+        """Where listings lag, wait a little for an index to be listed; False when that was done for long enough."""
+        with self._refreshing:
+            if self._waited >= self._lag:
+                return False
+            step = self._lag / _STEPS
+            self._waited += step
+            self._clock.sleep(step)
+            return True
 
     def refresh(self) -> None:
         """Read the index again."""

@@ -5,7 +5,8 @@ The index is derived: every fact in it is also in the table of a pack, and ``che
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from csbsctl.blobs import BlobNotFound, BlobStore
@@ -25,10 +26,15 @@ _LISTINGS = 10
 class Index:
     """Every run of a repository, searchable. Lookups are safe from any thread; refreshing and storing are not."""
 
-    def __init__(self, blobs: BlobStore, codec: Codec, cache: Path | None = None) -> None:
+    def __init__(
+        self, blobs: BlobStore, codec: Codec, cache: Path | None = None, *, lag: float = 0.0
+    ) -> None:
         self._blobs = blobs
         self._codec = codec
         self._cache = cache / "index" if cache else None
+        self._lag = timedelta(seconds=lag)
+        self._stored: dict[str, datetime] = {}
+        """When each run was stored, by the store's time."""
         self.runs: dict[str, Run] = {}
         """Replaced as a whole, never changed in place, so that a lookup in another thread sees one state."""
         self.damaged: dict[str, str] = {}
@@ -70,10 +76,13 @@ class Index:
 
         Merged away objects may be read by others at this moment; they find them gone and list again.
         """
+        over = self._superseded()
         small = sorted(
             (run.size, key)
             for key, run in self.runs.items()
-            if run.size < _NEVER_MERGED and not any(pack in avoid for pack, _ in run.packs)
+            if run.size < _NEVER_MERGED
+            and key not in over
+            and not any(pack in avoid for pack, _ in run.packs)
         )
         chosen: list[str] = []
         total = 0
@@ -84,12 +93,23 @@ class Index:
             total += size
         if len(chosen) >= _MERGE_AT:
             self._replace(chosen)
+        self._remove_superseded(over)
+
+    def supersede(self, packs: Collection[PackId]) -> None:
+        """Store what is to replace the runs that know one of the packs; ``drop`` removes those when all can see it."""
+        for run in list(self.runs.values()):
+            if any(pack in packs for pack, _ in run.packs):
+                plain = merged([run], packs)
+                if Run(plain).packs and not self._known_elsewhere(run, packs):
+                    self._store(plain)
 
     def drop(self, packs: Collection[PackId]) -> None:
         """Rewrite every run that knows one of the packs, without them."""
         for key, run in list(self.runs.items()):
             if any(pack in packs for pack, _ in run.packs):
-                self._replace([key], packs)
+                if not self._known_elsewhere(run, packs):
+                    self._store(merged([run], packs))
+                self.remove(key)
 
     def remove(self, key: str) -> None:
         """Remove an index object, a damaged one say."""
@@ -101,27 +121,67 @@ class Index:
         plain = merged([self.runs[key] for key in keys], dropped)
         if Run(plain).packs:
             self._store(plain)
-        for key in keys:
-            self.remove(key)
+        if not self._lag:  # else a listing that shows neither the old nor the new would lose what they know
+            for key in keys:
+                self.remove(key)
+
+    def _known_elsewhere(self, run: Run, dropped: Collection[PackId]) -> bool:
+        """Say whether other runs that know none of the dropped packs know every other pack of this one."""
+        left = {pack for pack, _ in run.packs if pack not in dropped}
+        clean = [other for other in self.runs.values() if not any(pack in dropped for pack, _ in other.packs)]
+        return left <= {pack for other in clean for pack, _ in other.packs}
+
+    def _superseded(self) -> dict[str, datetime]:
+        """Return the runs all of whose packs a later one knows, and since when; only where listings lag there are any."""
+        if not self._lag:
+            return {}
+        over: dict[str, datetime] = {}
+        packs = {key: {pack for pack, _ in run.packs} for key, run in self.runs.items()}
+        for key, own in packs.items():
+            later = [
+                self._stored[other]
+                for other, known in packs.items()
+                if own <= known and (self._stored[other], other) > (self._stored[key], key)
+            ]
+            if later:
+                over[key] = min(later)
+        return over
+
+    def _remove_superseded(self, over: Mapping[str, datetime]) -> None:
+        if over:
+            now = self._blobs.now()
+            for key, since in over.items():
+                if since + self._lag < now:
+                    self.remove(key)
 
     def _store(self, plain: bytes) -> int:
         key = INDEXES + new_id().replace("-", "")
         sealed = self._codec.encode(plain, document_context(key))
         self._blobs.create(key, sealed, authenticated=True)
+        if self._lag:
+            self._stored[key] = self._blobs.now()
         self.runs = {key: Run(plain), **self.runs}
         return len(sealed)
 
     def _refreshed(self) -> bool:
-        keys = [blob.key for blob in self._blobs.list(INDEXES)]
+        stored = {blob.key: blob.modified for blob in self._blobs.list(INDEXES)}
+        if self._lag:  # a run of our own that no listing shows yet is there all the same
+            recent = self._blobs.now() - 2 * self._lag
+            stored = {
+                **{key: at for key, at in self._stored.items() if key in self.runs and at > recent},
+                **stored,
+            }
         runs, damaged = {}, {}
-        for key in keys:
+        for key in stored:
             try:
                 runs[key] = self.runs.get(key) or self._load(key)
             except BlobNotFound:
-                return False
+                if not self._lag:
+                    return False
+                # it was superseded long ago by what every listing shows, and this listing lags
             except Damaged as error:
                 damaged[key] = error.message
-        self.runs, self.damaged = runs, damaged
+        self.runs, self.damaged, self._stored = runs, damaged, stored
         return True
 
     def _load(self, key: str) -> Run:

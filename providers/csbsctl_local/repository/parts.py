@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from csbsctl.blobs import BlobNotFound, BlobStore, Sealer
@@ -23,10 +24,12 @@ class Parts:
 
     def __init__(self, blobs: BlobStore, sealer: Sealer, clock: Clock, cache: Path | None) -> None:
         self.blobs = blobs
+        self.lag = float(getattr(blobs, "lag", 0.0))
+        """For how many seconds a listing may miss what was created, or show what was deleted."""
         self.clock = clock
         self.codec = Codec(sealer)
-        self.index = Index(blobs, self.codec, cache)
-        self.fetcher = Fetcher(blobs, self.codec, self.index)
+        self.index = Index(blobs, self.codec, cache, lag=self.lag)
+        self.fetcher = Fetcher(blobs, self.codec, self.index, clock=clock, lag=self.lag)
         self.doom = DoomList(blobs, self.codec)
 
     def manifest(self, name: str) -> Manifest:
@@ -40,6 +43,13 @@ class Parts:
             return read_manifest(name, self.codec.decode(sealed, document_context(key)))
         except Damaged as error:
             raise Damaged(f"manifest {name}: {error.message}") from None
+
+    def settle(self, manifest: Manifest) -> bool:
+        """Wait until listings show all that a manifest just stored needs; False when it is old, or they never lag."""
+        young = self.clock.now() - manifest.created_at < timedelta(seconds=2 * self.lag)
+        while young and self.fetcher.wait():
+            pass
+        return young and self.lag > 0
 
     def has_manifest(self, name: str) -> bool:
         """Say whether a manifest exists."""

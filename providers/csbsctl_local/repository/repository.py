@@ -139,10 +139,17 @@ class Repository:
             found = self._parts.manifest(manifest)
         except Damaged as error:
             return [Flaw(error.message)]
-        self._parts.index.refresh()
-        examiner = PackExaminer(self._parts.blobs, self._parts.codec, self._parts.index)
-        verifier = Verifier(found, self._parts.fetcher, self._parts.index, examiner, self._proven)
-        return verifier.run(depth, sample=sample, seed=seed, threads=threads, check=check, progress=progress)
+        parts = self._parts
+        for settled in (False, True):
+            parts.index.refresh()
+            examiner = PackExaminer(parts.blobs, parts.codec, parts.index)
+            verifier = Verifier(found, parts.fetcher, parts.index, examiner, self._proven)
+            flaws = verifier.run(
+                depth, sample=sample, seed=seed, threads=threads, check=check, progress=progress
+            )
+            if not flaws or settled or not parts.settle(found):
+                break
+        return flaws
 
     def manifests(self) -> Iterator[ManifestInfo]:
         """Yield what is stored, by name."""

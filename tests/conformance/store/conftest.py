@@ -24,9 +24,16 @@ def s3_endpoint(tmp_path_factory):
     server = pytest.importorskip("moto.server")
     from werkzeug.serving import make_server
 
-    served = make_server(
-        "127.0.0.1", 0, server.DomainDispatcherApplication(server.create_backend_app), threaded=True
-    )
+    application = server.DomainDispatcherApplication(server.create_backend_app)
+    one_at_a_time = threading.Lock()  # moto looks, then writes: on a busy machine two writers can win
+
+    def serve(environ, start):
+        if environ["REQUEST_METHOD"] not in ("PUT", "POST"):
+            return application(environ, start)
+        with one_at_a_time:
+            return application(environ, start)
+
+    served = make_server("127.0.0.1", 0, serve, threaded=True)
     thread = threading.Thread(target=served.serve_forever, daemon=True)
     thread.start()
     kept = {name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
