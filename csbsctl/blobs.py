@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
 Buffer = bytes | bytearray | memoryview
@@ -57,6 +57,10 @@ class BlobStore(Protocol):
         """Remove the object; absent is fine."""
         ...
 
+    def delete_all(self, keys: Collection[str]) -> None:
+        """Remove objects in no order that means anything, in few requests where the store can; absent is fine."""
+        ...
+
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """Yield the objects whose keys start with the prefix, in key order, those greater than ``after``."""
         ...
@@ -98,6 +102,10 @@ class ScopedStore:
     def delete(self, key: str) -> None:
         """See BlobStore."""
         self.inner.delete(self.prefix + key)
+
+    def delete_all(self, keys: Collection[str]) -> None:
+        """See BlobStore."""
+        self.inner.delete_all([self.prefix + key for key in keys])
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore."""

@@ -16,6 +16,7 @@ from csbsctl.protection.events import (
     JobStarted,
     PruneHeld,
     Recovered,
+    RunnerWatched,
     SlotMissed,
     SlotSkipped,
 )
@@ -122,6 +123,11 @@ def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
             return f"{who}: {event.backup} expired, kept until nothing depends on it"
         case PruneHeld():
             return f"{who}: pruned nothing: {event.reason}"
+        case RunnerWatched():
+            return (
+                f"{who or 'housekeeping'}: a runner on another machine has an open job ({event.kind}); watching for up to "
+                f"{event.seconds:.0f} s whether it is alive"
+            )
         case Recovered():
             return f"{who}: an interrupted {event.kind} was {event.outcome}"
         case _:

@@ -165,6 +165,18 @@ class Recovered(Event):
         return {"kind": self.kind, "outcome": self.outcome}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerWatched(Event):
+    """A job is open whose runner works on another machine, or worked: it is watched for up to ``seconds``."""
+
+    name = "runner.watched"
+    kind: str
+    seconds: float
+
+    def _more(self) -> dict[str, Any]:
+        return {"kind": self.kind, "seconds": self.seconds}
+
+
 class Reporter(Protocol):
     """Whoever shows events; called from many threads."""
 

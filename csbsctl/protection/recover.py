@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from typing import Any
 
 from csbsctl.errors import (
     CloudUnavailable,
@@ -22,7 +23,7 @@ from csbsctl.errors import (
     ResourceNotFound,
 )
 from csbsctl.model.job import Job, JobKind, JobState
-from csbsctl.protection.events import Recovered
+from csbsctl.protection.events import Recovered, RunnerWatched
 from csbsctl.protection.jobs.backup import resume_backup
 from csbsctl.protection.jobs.collection import close_collection, note_litter
 from csbsctl.protection.jobs.deletion import resume_deletion
@@ -120,10 +121,24 @@ def _take_over(site: Site, job: Job, alive: dict[str, bool]) -> Lease:
         return leases.acquire(job.provider, lease_of(job))
     except Conflict:
         if job.runner not in alive:
-            alive[job.runner] = leases.settle(job.runner, site.stop.wait)
+            alive[job.runner] = leases.settle(job.runner, _watching(site, job))
         if alive[job.runner]:
             raise
         return leases.acquire(job.provider, lease_of(job))
+
+
+def _watching(site: Site, job: Job) -> Callable[[float], bool]:
+    """Return how to wait while a runner is watched: people are told the first time, for it takes up to a minute."""
+    told: list[bool] = []
+
+    def wait(seconds: float) -> bool:
+        if not told:
+            told.append(True)
+            silence = site.vault.leases.silence
+            site.reporter.report(RunnerWatched(**_about(site, job), kind=job.kind.value, seconds=silence))
+        return site.stop.wait(seconds)
+
+    return wait
 
 
 def remove_leftovers(site: Site, provider: str) -> frozenset[str]:
@@ -220,19 +235,20 @@ def _remove(site: Site, provider: str, job: Job, marked: Marked) -> bool:
 
 
 def _report(site: Site, job: Job, outcome: str) -> None:
-    site.reporter.report(
-        Recovered(
-            at=site.clock.now(),
-            provider=job.provider,
-            server_id=job.server or "",
-            server=job.server_name or job.server or "",
-            backup_id=job.backup,
-            backup=job.intent.get("name"),
-            job=job.id,
-            kind=job.kind.value,
-            outcome=outcome,
-        )
-    )
+    site.reporter.report(Recovered(**_about(site, job), kind=job.kind.value, outcome=outcome))
+
+
+def _about(site: Site, job: Job) -> dict[str, Any]:
+    """Return the fields that every event about somebody else's job has."""
+    return {
+        "at": site.clock.now(),
+        "provider": job.provider,
+        "server_id": job.server or "",
+        "server": job.server_name or job.server or "",
+        "backup_id": job.backup,
+        "backup": job.intent.get("name"),
+        "job": job.id,
+    }
 
 
 def running_elsewhere(jobs: Sequence[Job], provider: str, server: str) -> Job | None:

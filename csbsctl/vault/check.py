@@ -116,7 +116,8 @@ class _Check:
                 after_damage = True
                 if number == numbers[-1]:
                     mend = partial(self._mend_head, series, number, good)
-                    self._find(Severity.DAMAGE, series.key(number), error.message, mend)
+                    lost = self._lost_by_mending(series, good) if self._repair else ""
+                    self._find(Severity.DAMAGE, series.key(number), error.message + lost, mend)
                 else:
                     self._find(
                         Severity.NOTE, series.key(number), f"an old generation is damaged: {error.message}"
@@ -131,6 +132,20 @@ class _Check:
             ):
                 self._find(Severity.DAMAGE, series.key(number), "it does not follow the generation before it")
             good, after_damage = replace(generation, body=fallback(generation.body)), False
+
+    def _lost_by_mending(self, series: Series, good: Generation) -> str:
+        """Say what going back to the last readable generation loses, and which command brings it back."""
+        folder = series.prefix.partition("/")[0]
+        if folder == journal.FOLDER and not good.number:
+            return "; the job is forgotten: `csbsctl backup rebuild` finds what it had stored"
+        brings_back = {
+            catalogue.FOLDER: "`csbsctl backup rebuild` adds the backups that this one misses",
+            "control": "`csbsctl plan` shows what that lost, `csbsctl apply` brings it back",
+            journal.FOLDER: "`csbsctl run` finishes or undoes the job from there",
+            leases.FOLDER: "the next runner takes over",
+        }
+        state = f"generation {good.number}" if good.number else "an empty one"
+        return f"; went back to {state}: {brings_back[folder]}"
 
     def _mend_head(self, series: Series, number: int, good: Generation) -> None:
         """Keep the damaged bytes aside and write the last readable content in their place; a job without any goes."""

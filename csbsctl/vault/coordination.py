@@ -7,7 +7,7 @@ takes the user's word for the rest.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -153,6 +153,10 @@ class CoordinatedStore:
     def delete(self, key: str) -> None:
         """See BlobStore."""
         self.inner.delete(key)
+
+    def delete_all(self, keys: Collection[str]) -> None:
+        """See BlobStore."""
+        self.inner.delete_all(keys)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore."""

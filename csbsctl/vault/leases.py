@@ -146,6 +146,11 @@ class Leases:
                     raise
                 self.clock.sleep(min(_POLL, left, max(self._witness.silence / 10, 0.01)))
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which a silent runner of another machine is watched before it counts as gone."""
+        return self._witness.silence
+
     def settle(self, runner: str, wait: Callable[[float], bool]) -> bool:
         """Tell whether a runner is alive, watching one of another machine for as long as that takes; see Witness."""
         return runner == self.runner.id or self._witness.settle(runner, wait)

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -109,6 +109,11 @@ class DirectoryStore:
             except OSError:  # not empty, most of the time
                 return
             folder = os.path.dirname(folder)
+
+    def delete_all(self, keys: Collection[str]) -> None:
+        """See BlobStore."""
+        for key in keys:
+            self.delete(key)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,6 +59,12 @@ class FaultyStore:
         """See BlobStore."""
         self._refuse()
         self._inner.delete(key)
+        self._lose()
+
+    def delete_all(self, keys: Collection[str]) -> None:
+        """See BlobStore."""
+        self._refuse()
+        self._inner.delete_all(keys)
         self._lose()
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:

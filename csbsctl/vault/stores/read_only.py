@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
@@ -48,6 +48,10 @@ class ReadOnlyStore:
     def delete(self, key: str) -> NoReturn:
         """Refuse."""
         raise _refusal(key)
+
+    def delete_all(self, keys: Collection[str]) -> NoReturn:
+        """Refuse."""
+        raise _refusal(", ".join(keys))
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore."""

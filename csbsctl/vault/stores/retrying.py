@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import TypeVar
 
@@ -75,6 +75,10 @@ class RetryingStore:
     def delete(self, key: str) -> None:
         """See BlobStore."""
         self._persist(lambda _: self.inner.delete(key))
+
+    def delete_all(self, keys: Collection[str]) -> None:
+        """See BlobStore."""
+        self._persist(lambda _: self.inner.delete_all(keys))
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore. Goes on behind the last key when a page is not answered."""

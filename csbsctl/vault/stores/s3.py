@@ -5,16 +5,11 @@ Every request is made once; trying again is ``RetryingStore``'s business, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from csbsctl.blobs import Blob, BlobExists, BlobNotFound, Buffer
 from csbsctl.clock import SystemClock
@@ -23,15 +18,22 @@ from csbsctl.vault.stores.contract import Store
 from csbsctl.vault.stores.options import StoreOptions
 from csbsctl.vault.stores.outage import Tell, to_nobody
 from csbsctl.vault.stores.retrying import RetryingStore
-from csbsctl.vault.stores.s3_errors import translate, translated
+from csbsctl.vault.stores.s3_access import PARALLEL, Access
+from csbsctl.vault.stores.s3_errors import (
+    CredentialsRefused,
+    knows_no_batches,
+    refusal_of_some,
+    translated,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
 
-_PARALLEL = 16
-_CONNECT_TIMEOUT = 10
-_READ_TIMEOUT = 60
+Answer = TypeVar("Answer")
+
+_BATCH = 1000
+"""Objects that one request may delete."""
 MULTIPART_FROM = 64 << 20
 """Bytes from which an object is uploaded in parts."""
 
@@ -51,7 +53,7 @@ def open_bucket(rest: str, options: StoreOptions, tell: Tell = to_nobody) -> Sto
 class S3Store:
     """Objects of a bucket, below a prefix."""
 
-    parallel = _PARALLEL
+    parallel = PARALLEL
     remote = True
 
     def __init__(
@@ -60,14 +62,10 @@ class S3Store:
         self.lag = options.listing_lag + 1 if options.listing_lag else 0.0  # its times are whole seconds
         self._bucket = bucket
         self._prefix = prefix + "/" if prefix else ""
-        self._client = _client(options, sign_payload=True)
+        self._access = Access(options)
         self._options = options
         self._multipart_from = multipart_from
-
-    @cached_property
-    def _lean(self) -> S3Client:
-        """A client that hashes no payload."""
-        return _client(self._options, sign_payload=False)
+        self._batches = True
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See BlobStore."""
@@ -75,12 +73,7 @@ class S3Store:
             length = 1  # a range cannot be empty; ask for a byte to learn whether the object is there
             return self.get(key, start, length)[:0]
         try:
-            with translated("read", key, self._bucket):
-                answer = self._client.get_object(
-                    Bucket=self._bucket, Key=self._prefix + key, **_range(start, length)
-                )
-                with answer["Body"] as body:
-                    return body.read()
+            return self._ask("read", key, lambda client: self._read(client, key, start, length))
         except StoreUnavailable as error:
             if start and "InvalidRange" in str(error.__cause__):
                 return b""
@@ -88,27 +81,75 @@ class S3Store:
                 return self.get(key) if length is not None else b""
             raise
 
+    def _read(self, client: S3Client, key: str, start: int, length: int | None) -> bytes:
+        answer = client.get_object(Bucket=self._bucket, Key=self._prefix + key, **_range(start, length))
+        with answer["Body"] as body:
+            return body.read()
+
     def create(self, key: str, data: Buffer, *, authenticated: bool = False) -> None:
         """See BlobStore."""
         if len(data) >= self._multipart_from:
             self._create_in_parts(key, memoryview(data).cast("B"))
             return
-        client = self._lean if authenticated else self._client
-        with translated("write", key, self._bucket):
-            client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=_body(data), IfNoneMatch="*")
+        place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key}
+        self._ask(
+            "write",
+            key,
+            lambda client: client.put_object(**place, Body=_body(data), IfNoneMatch="*"),
+            lean=authenticated,
+        )
 
     def put(self, key: str, data: Buffer) -> None:
         """See BlobStore."""
-        with translated("write", key, self._bucket):
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=_body(data))
+        place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key}
+        self._ask("write", key, lambda client: client.put_object(**place, Body=_body(data)))
 
     def delete(self, key: str) -> None:
         """See BlobStore."""
         try:
-            with translated("delete", key, self._bucket):
-                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+            self._ask(
+                "delete",
+                key,
+                lambda client: client.delete_object(Bucket=self._bucket, Key=self._prefix + key),
+            )
         except BlobNotFound:
             return
+
+    def delete_all(self, keys: Collection[str]) -> None:
+        """See BlobStore: up to 1,000 a request, or one by one side by side where the server knows no such request."""
+        waiting = list(keys)
+        while waiting and self._batches:
+            batch, rest = waiting[:_BATCH], waiting[_BATCH:]
+            if self._delete_batch(batch):
+                waiting = rest
+        if waiting:
+            with ThreadPoolExecutor(PARALLEL, thread_name_prefix="delete") as pool:
+                list(pool.map(self.delete, waiting))
+
+    def _delete_batch(self, keys: list[str]) -> bool:
+        """Delete some objects in one request; False when the server cannot, which is remembered.
+
+        Raises:
+            StoreUnavailable: some of them were not deleted; Transient where trying again may help.
+        """
+        objects: list[ObjectIdentifierTypeDef] = [{"Key": self._prefix + key} for key in keys]
+        try:
+            answer = self._ask(
+                "delete",
+                keys[0],
+                lambda client: client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+                ),
+            )
+        except StoreUnavailable as error:
+            if not knows_no_batches(error):
+                raise
+            self._batches = False
+            return False
+        refused = [each for each in answer.get("Errors", []) if each.get("Code") != "NoSuchKey"]
+        if refused:
+            raise refusal_of_some(refused, len(keys), self._bucket)
+        return True
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         """See BlobStore."""
@@ -130,8 +171,8 @@ class S3Store:
 
     def now(self) -> datetime:
         """See BlobStore: the date of an answer, to the second."""
-        with translated("list", "", self._bucket):
-            answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        place: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix}
+        answer = self._ask("list", "", lambda client: client.list_objects_v2(**place, MaxKeys=1))
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return parsedate_to_datetime(date) if date else SystemClock().now()
 
@@ -142,8 +183,7 @@ class S3Store:
         if after:
             request["StartAfter"] = self._prefix + after
         while True:
-            with translated("list", prefix, self._bucket):
-                page = self._client.list_objects_v2(**request)
+            page = self._ask("list", prefix, lambda client: client.list_objects_v2(**request))
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -153,26 +193,41 @@ class S3Store:
         """Upload something big in parts at once; the last request decides whether the key was free."""
         self._insist_on_absence(key)
         place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key}
-        with translated("write", key, self._bucket):
-            place["UploadId"] = self._client.create_multipart_upload(**place)["UploadId"]
+        begun = self._ask("write", key, lambda client: client.create_multipart_upload(**place))
+        place["UploadId"] = begun["UploadId"]
 
         def send(number: int) -> CompletedPartTypeDef:
             part = data[(number - 1) * _PART : number * _PART]
-            with translated("write", key, self._bucket):
-                tag = self._lean.upload_part(**place, PartNumber=number, Body=bytes(part))["ETag"]
-            return {"ETag": tag, "PartNumber": number}
+            sent = self._ask(
+                "write",
+                key,
+                lambda client: client.upload_part(**place, PartNumber=number, Body=bytes(part)),
+                lean=True,
+            )
+            return {"ETag": sent["ETag"], "PartNumber": number}
 
         try:
             with ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="upload") as pool:
                 parts = list(pool.map(send, range(1, -(-len(data) // _PART) + 1)))
-            with translated("write", key, self._bucket):
-                self._client.complete_multipart_upload(
-                    **place, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-                )
+            uploaded: Any = {"MultipartUpload": {"Parts": parts}, "IfNoneMatch": "*"}
+            self._ask("write", key, lambda client: client.complete_multipart_upload(**place, **uploaded))
         except BaseException:
-            with translated("abandon the upload of", key, self._bucket):
-                self._client.abort_multipart_upload(**place)
+            self._ask("abandon the upload of", key, lambda client: client.abort_multipart_upload(**place))
             raise
+
+    def _ask(
+        self, action: str, key: str, call: Callable[[S3Client], Answer], *, lean: bool = False
+    ) -> Answer:
+        """Make a request, and once more when the credentials were refused and others are configured by now."""
+        while True:
+            access = self._access
+            try:
+                with translated(action, key, self._bucket):
+                    return call(access.lean if lean else access.full)
+            except CredentialsRefused:
+                self._access = access.renewed()
+                if self._access is access:
+                    raise
 
     def _insist_on_absence(self, key: str) -> None:
         try:
@@ -180,39 +235,6 @@ class S3Store:
         except BlobNotFound:
             return
         raise BlobExists(key)
-
-
-def _client(options: StoreOptions, *, sign_payload: bool) -> S3Client:
-    """Return a client that tries once. Without a signed payload it hashes nothing: for what proves itself."""
-    style = (
-        "auto" if options.path_style is False or not (options.path_style or options.endpoint_url) else "path"
-    )
-    config = Config(
-        s3={"addressing_style": style, "payload_signing_enabled": sign_payload},  # type: ignore[arg-type]
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        connect_timeout=_CONNECT_TIMEOUT,
-        read_timeout=_READ_TIMEOUT,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=_PARALLEL * 2,
-        tcp_keepalive=True,
-    )
-    try:
-        session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
-        fallback = "us-east-1" if options.endpoint_url else None
-        return session.client(
-            "s3",
-            config=config,
-            endpoint_url=options.endpoint_url,
-            region_name=session.region_name or fallback,
-            verify=options.ca_bundle
-            if options.verify_tls and options.ca_bundle
-            else options.verify_tls or False,
-        )
-    except BotoCoreError as error:
-        raise translate(error, "cannot open the vault") from error
-    except ValueError as error:
-        raise UsageError(f"{options.endpoint_url} is no endpoint", hint="write https://host:port") from error
 
 
 def _range(start: int, length: int | None) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from botocore import exceptions as botocore
 
@@ -67,9 +68,43 @@ _FAILURES: tuple[tuple[tuple[type[botocore.BotoCoreError], ...], type[StoreUnava
     ((botocore.ProfileNotFound,), StoreUnavailable, "check vault.profile and ~/.aws/config"),
     ((botocore.NoRegionError,), StoreUnavailable, "set vault.region"),
 )
+_CREDENTIALS_REFUSED = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+_NO_BATCHES = {"NotImplemented", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest", "MalformedXML"}
+"""What servers say that do not know DeleteObjects, or not as it is sent today."""
+
 _SERVER_FAULT = 500
 _NOT_IMPLEMENTED = 501
 _TOO_MANY = 429
+
+
+class CredentialsRefused(StoreUnavailable):
+    """The server does not take the credentials, or not any more: others may be configured by now."""
+
+
+def knows_no_batches(error: StoreUnavailable) -> bool:
+    """Say whether a request to delete many failed because the server has no such thing."""
+    cause = error.__cause__
+    return isinstance(cause, botocore.ClientError) and cause.response["Error"].get("Code") in _NO_BATCHES
+
+
+def refusal_of_some(refused: Sequence[Mapping[str, Any]], asked: int, bucket: str) -> StoreUnavailable:
+    """Return the error for objects of a batch that were not deleted; Transient when all of it may pass."""
+    first = refused[0]
+    code = str(first.get("Code", ""))
+    kind = Transient if all(each.get("Code") in _BUSY for each in refused) else StoreUnavailable
+    message = (
+        f"cannot delete {len(refused)} of {asked} objects, first s3://{bucket}/{first.get('Key')}: "
+        f"{first.get('Message') or code}"
+    )
+    return kind(message, hint=_HINTS.get(code))
 
 
 @contextmanager
@@ -102,4 +137,5 @@ def _answer(error: botocore.ClientError, what: str, key: str) -> Exception:
     message = f"{what}: {details.get('Message') or code or f'status {status}'}"
     if code in _BUSY or status == _TOO_MANY or (status >= _SERVER_FAULT and status != _NOT_IMPLEMENTED):
         return Transient(message, hint="the store is busy or failing; try again later")
-    return StoreUnavailable(message, hint=_HINTS.get(code))
+    kind = CredentialsRefused if code in _CREDENTIALS_REFUSED else StoreUnavailable
+    return kind(message, hint=_HINTS.get(code))

@@ -37,6 +37,8 @@ DOOMED = Boundary("collect.doomed", "a verdict is stored, but not yet for whom i
 UNINDEXED = Boundary("collect.unindexed", "the index has forgotten packs that are about to be deleted")
 DELETED = Boundary("collect.deleted", "packs are deleted, their verdict is still listed")
 
+_AT_ONCE = 1000
+"""Packs that are deleted in one go: as many as one request to a bucket may name."""
 _DEAD_ENOUGH = 0.5
 _SMALL = PACK_TARGET // 8
 _CROWD = 16
@@ -142,9 +144,10 @@ class Collector:
         if dead:
             self._parts.index.drop(dead)
             UNINDEXED()
-        for pack in sorted(dead):
+        going = sorted(pack_key(pack) for pack in dead)
+        for start in range(0, len(going), _AT_ONCE):
             self._check()
-            self._parts.blobs.delete(pack_key(pack))
+            self._parts.blobs.delete_all(going[start : start + _AT_ONCE])
         for verdict in settled:
             DELETED()
             if not self._lag or verdict.past("deleted", now, self._lag):

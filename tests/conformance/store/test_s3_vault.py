@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from inspect import signature
 from string import Formatter
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -20,7 +22,7 @@ from csbsctl.vault.check import check
 from csbsctl.vault.stores.contract import Transient
 from csbsctl.vault.stores.retrying import RetryingStore
 from csbsctl.vault.stores.s3 import S3Store
-from csbsctl.vault.stores.s3_errors import translate, translated
+from csbsctl.vault.stores.s3_errors import CredentialsRefused, refusal_of_some, translate, translated
 
 
 def every_subclass(base):
@@ -81,7 +83,7 @@ def test_only_what_may_pass_is_tried_again(kind, passing):
         ("TooManyRequests", 429, Transient),
         ("NotImplemented", 501, StoreUnavailable),
         ("AccessDenied", 403, StoreUnavailable),
-        ("ExpiredToken", 400, StoreUnavailable),
+        ("ExpiredToken", 400, CredentialsRefused),
         ("NoSuchBucket", 404, StoreUnavailable),
     ],
 )
@@ -145,3 +147,71 @@ def test_prefixes_of_one_bucket_do_not_see_each_other(s3_endpoint):
     assert list(one.list("")) == []
     client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
     assert client.head_object(Bucket="vault", Key="ab/k")["ContentLength"] == 0
+
+
+def test_objects_are_deleted_in_batches_and_one_by_one_where_that_is_not_known(s3_endpoint):
+    options = StoreOptions(endpoint_url=s3_endpoint)
+    for refuse in ("", "MalformedXML"):
+        store = S3Store("vault", new_id(), options)
+        requests = counted(store, refuse_batches=refuse)
+        keys = [f"k/{number:04d}" for number in range(30)]
+        for key in keys:
+            store.create(key, b"x")
+        requests.clear()
+        store.delete_all([*keys[:25], "never/was"])
+        assert [blob.key for blob in store.list("")] == keys[25:]
+        assert requests["DeleteObjects"] == 1
+        assert requests["DeleteObject"] == (26 if refuse else 0)
+        store.delete_all(keys)
+        assert requests["DeleteObjects"] == (1 if refuse else 2), (
+            "what a server does not know is not asked again"
+        )
+        store.delete_all([])
+
+
+def test_objects_of_a_batch_that_were_not_deleted_are_named():
+    errors = [
+        {"Key": "p/k1", "Code": "AccessDenied", "Message": "Access Denied"},
+        {"Key": "p/k2", "Code": "SlowDown"},
+    ]
+    error = refusal_of_some(errors, 1000, "vault")
+    assert not isinstance(error, Transient)
+    assert "2 of 1000 objects, first s3://vault/p/k1: Access Denied" in error.message
+    assert isinstance(refusal_of_some(errors[1:], 1000, "vault"), Transient)
+
+
+def test_credentials_that_were_replaced_are_followed(s3_endpoint, tmp_path, monkeypatch):
+    shared = tmp_path / "credentials"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(shared))
+    shared.write_text("[backup]\naws_access_key_id = first\naws_secret_access_key = s\n")
+    store = S3Store("vault", new_id(), StoreOptions(endpoint_url=s3_endpoint, profile="backup"))
+    store.create("k", b"x")
+    requests = counted(store, expired=True)
+    with pytest.raises(StoreUnavailable, match="cannot read") as caught:
+        store.get("k")
+    assert "renew the credentials" in (caught.value.hint or "")
+    assert not isinstance(caught.value, Transient)
+    assert requests["GetObject"] == 1
+    shared.write_text("[backup]\naws_access_key_id = second\naws_secret_access_key = s\n")
+    assert store.get("k") == b"x"
+    assert store.get("k") == b"x"
+    assert requests["GetObject"] == 2, "the new ones are kept, and these requests go where nobody counts"
+
+
+def counted(store, *, refuse_batches="", expired=False):
+    """Count a store's requests as boto3 sends them; answer some as a server would that knows or believes less."""
+    requests = Counter()
+    events = store._access.full.meta.events
+
+    def before(model, **_):
+        requests[model.name] += 1
+        code = refuse_batches if model.name == "DeleteObjects" else "ExpiredToken" if expired else ""
+        if not code:
+            return None
+        answer = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        return SimpleNamespace(status_code=400), answer
+
+    events.register("before-call.s3", before)
+    return requests

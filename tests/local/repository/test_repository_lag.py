@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -69,6 +69,10 @@ class LaggingStore:
             found = self._objects.get(key)
             if found and not found.deleted:
                 found.deleted = self.now()
+
+    def delete_all(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self.delete(key)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Blob]:
         with self._lock:
