@@ -94,7 +94,7 @@ class ProgressReporter:
             self._missed = []
 
 
-def describe(event: Event) -> str | None:  # noqa: C901 - one arm an event
+def describe(event: Event) -> str | None:  # noqa: C901, PLR0912 - one arm an event
     """Return an event as a line for people; None for those that need no words."""
     who = event.server
     match event:
