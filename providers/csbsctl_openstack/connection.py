@@ -100,6 +100,8 @@ class Service:
             extra["microversion"] = version
         with self._cloud.in_flight, translated(what):
             answer = self.adapter.request(path, method, raise_exc=False, headers=headers or {}, **extra)
+            if answer.status_code == 401:  # noqa: PLR2004 - the session renews a token for one of several calls only
+                answer = self.adapter.request(path, method, raise_exc=False, headers=headers or {}, **extra)
             self._cloud.count(self._name, method, path)
             if answer.status_code >= 400:  # noqa: PLR2004
                 raise from_status(

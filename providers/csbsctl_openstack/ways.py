@@ -92,14 +92,14 @@ class Ways:
         notes: list[str] = []
         for mapping in plan.mappings:
             stored = mapping.stored
-            damages = self._backups.check(stored)
-            refusals += [
-                Refusal("CSBS.4000", f"volume {stored.name}: {damage.message}") for damage in damages
-            ]
+            at_once, source = self._source(plan, mapping) if plan.instant else (False, "from the backup")
+            if not at_once:  # a kept snapshot serves even where the backup itself is lost
+                refusals += [
+                    Refusal("CSBS.4000", f"volume {stored.name}: {damage.message}")
+                    for damage in self._backups.check(stored)
+                ]
             refusals += self._against(mapping)
-            notes.append(f"volume {stored.name}: {self._words(plan, mapping)}")
-            if plan.instant:
-                notes.append(f"volume {stored.name}: {self._source(plan, mapping)}")
+            notes.append(f"volume {stored.name}: {self._words(plan, mapping)}, {source}")
         if plan.server is None and not plan.volumes_only:
             try:
                 wishes = read_wishes(plan.overrides)
@@ -127,9 +127,9 @@ class Ways:
         way = self.of(plan, mapping)
         match way:
             case Way.NEW:
-                return "a new volume, from the backup"
+                return "a new volume"
             case Way.DETACH:
-                return "detached, restored onto, attached again; it keeps its ID"
+                return "detached, restored onto and attached again under its ID"
             case Way.RESET:
                 return (
                     "the root volume is set available by an administrator, restored onto and set in use again"
@@ -147,15 +147,14 @@ class Ways:
             case other:
                 assert_never(other)
 
-    def _source(self, plan: RestorePlan, mapping: Mapping) -> str:
-        """Return, for an instant restore, whether the kept snapshot serves or the backup is read after all."""
+    def _source(self, plan: RestorePlan, mapping: Mapping) -> tuple[bool, str]:
+        """Return whether the bytes come from a kept snapshot, and where from in words; of an instant restore."""
         if self._kept.of(mapping.stored) is None:
-            return "its snapshot is gone: the backup is read"
-        if self.of(plan, mapping) in (Way.DETACH, Way.RESET):
-            if self._kept.to_revert_to(plan, mapping):
-                return "taken back to the snapshot that was kept"
-            return "other snapshots were made since, or it was extended: the backup is read"
-        return "made from the snapshot that was kept"
+            return False, "from the backup, for its snapshot is gone"
+        taken_back = self.of(plan, mapping) in (Way.DETACH, Way.RESET)
+        if taken_back and self._kept.to_revert_to(plan, mapping) is None:
+            return False, "from the backup, for it was extended or other snapshots were made since"
+        return True, "from the snapshot that was kept"
 
     def _can_rebuild(self) -> bool:
         """Whether Nova rebuilds servers whose root is a volume, and Cinder lets it."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from csbsctl.model.policy import Consistency
 from csbsctl.provider import MarkedKind
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -49,7 +48,9 @@ def test_a_new_server_is_made_from_the_kept_snapshots(bench):
         bench.testbed.write(volume.id, 0, 4 * MIB, 8)
 
     plan = bench.plan_new(backup, "t-instant", instant=True)
-    assert "made from the snapshot that was kept" in " ".join(bench.provider.check_restore(plan).notes)
+    assert "a new volume, from the snapshot that was kept" in " ".join(
+        bench.provider.check_restore(plan).notes
+    )
     step = bench.step(server_id, job="instant-new")
     restored = [bench.provider.restore(step, plan, mapping) for mapping in plan.mappings]
     built = bench.provider.build(step, plan, restored)
@@ -70,7 +71,7 @@ def test_volumes_are_taken_back_in_place_and_the_backup_serves_where_that_cannot
     for volume in ids:
         bench.testbed.write(volume, 0, 4 * MIB, 8)
 
-    assert in_place(bench, backup).count("taken back to the snapshot") == 2
+    assert in_place(bench, backup).count("from the snapshot that was kept") == 2
     assert digests(bench, server_id) == before
     assert [volume.id for volume in bench.provider.server(server_id).volumes] == ids
 
@@ -120,5 +121,19 @@ def test_a_snapshot_somebody_deleted_is_said_and_the_backup_serves(bench):
     plan = bench.plan_new(backup, "t-late", instant=True)
     preflight = bench.provider.check_restore(plan)
     assert preflight.refusals == ()
-    assert "its snapshot is gone: the backup is read" in " ".join(preflight.notes)
-    assert Consistency.CRASH is backup.consistency
+    assert "a new volume, from the backup, for its snapshot is gone" in " ".join(preflight.notes)
+
+
+def test_a_kept_snapshot_serves_where_the_backup_itself_is_lost(bench):
+    server_id = bench.server(1)
+    bench.testbed.write(bench.provider.server(server_id).volumes[0].id, 0, 4 * MIB, 7)
+    before = digests(bench, server_id)
+    backup = kept_backup(bench, server_id)
+    bench.cloud.block_storage.delete_backup(backup.volumes[0].ref)
+    bench.until(lambda: str(len(list(bench.cloud.block_storage.backups()))), "0")
+    assert bench.provider.check_restore(bench.plan_new(backup, "t-lost")).refusals
+
+    plan = bench.plan_new(backup, "t-lost", instant=True)
+    assert bench.provider.check_restore(plan).refusals == ()
+    made = bench.provider.restore(bench.step(server_id, job="instant-lost"), plan, plan.mappings[0])
+    assert [bench.testbed.digest(made.ref)] == before
