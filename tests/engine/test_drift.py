@@ -342,6 +342,18 @@ def test_a_snapshot_left_behind_is_an_orphan_and_one_in_use_is_not(world):
     assert classes(world, marked=young) == []
 
 
+def test_a_snapshot_that_a_backup_keeps_is_no_orphan(world):
+    world.apply(SHOP)
+    kept = last_night(world, "web-01")
+    volumes = tuple(v.model_copy(update={"extra": {"snapshot": "snap-1"}}) for v in kept.volumes)
+    world.keep(kept.model_copy(update={"volumes": volumes}))
+    old = world.clock.now() - timedelta(hours=1)
+    marker = Marker("v", kept.job, "id-web-01")
+    snapshot = Marked(MarkedKind.SNAPSHOT, "snap-1", marker, created_at=old)
+    stored = Marked(MarkedKind.BACKUP, kept.volumes[0].ref, marker, created_at=old)
+    assert classes(world, marked={"default": [snapshot, stored]}) == []
+
+
 def test_a_restored_server_is_a_result_and_no_orphan(world):
     world.apply(SHOP)
     old = world.clock.now() - timedelta(hours=1)
