@@ -409,10 +409,8 @@ class Provider(abc.ABC):
             ResourceNotFound: the data is not there.
         """
         del step, stored
-        raise self._unsupported(
-            "reading stored disks",
-            hint="restore the volumes with `csbsctl restore BACKUP --no-server`, and attach them to a server to read them",
-        )
+        hint = "`csbsctl restore BACKUP --no-server` makes volumes of them: attach these to a server to read them"
+        raise self._unsupported("reading stored disks", hint=hint)
 
     # -- images ----------------------------------------------------------------------------------------------------
 
