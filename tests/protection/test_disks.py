@@ -130,10 +130,8 @@ def test_an_interrupted_fetch_goes_on_from_what_is_durable(world: World, backup:
 
     assert pieces == [0, 4 * MIB, 0]
     assert digests(world) == world.before
-    assert [job.state for job in world.vault.jobs.list() if job.kind is JobKind.FETCH] == [
-        JobState.SUCCEEDED,
-        JobState.FAILED,
-    ]
+    states = [job.state for job in world.vault.jobs.list() if job.kind is JobKind.FETCH]
+    assert sorted(states) == [JobState.FAILED, JobState.SUCCEEDED]  # begun at one virtual instant
 
 
 def test_only_one_command_at_a_time_writes_to_a_folder(world: World, backup: Backup):
