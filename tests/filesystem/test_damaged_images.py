@@ -87,7 +87,7 @@ def test_a_superblock_may_say_anything(where, data):
     read_everything(bytes(disk))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=66))
 def test_a_partition_table_may_say_anything(table):
     disk = bytearray(with_mbr(bytes(4096)))
