@@ -1,0 +1,58 @@
+"""Restores are killed at their step boundaries on a real cloud; the same command again puts it right.
+
+By default at the most telling boundaries; ``CSBSCTL_EVERY_STEP=1`` takes all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.openstack, pytest.mark.timeout(3000), pytest.mark.filterwarnings("ignore")]
+EVERY = bool(os.environ.get("CSBSCTL_EVERY_STEP"))
+
+
+def steps(telling: list[str], others: list[str]) -> list[str]:
+    return telling + others if EVERY else telling
+
+
+AS_NEW = steps(
+    ["openstack.volume.made", "openstack.server.building"],
+    ["restore.journalled", "restore.restored", "restore.restored:2", "restore.built", "restore.released"],
+)
+
+
+@pytest.fixture
+def stage(shop: Any, bench: Any) -> tuple[Any, str]:
+    """Return a shop and its server: two disks, protected."""
+    server_id = bench.server(2, name="t-web", metadata={"tier": "web"})
+    shop.run("apply", "--yes")
+    return shop, server_id
+
+
+def is_well(shop: Any, server_id: str) -> None:
+    """Nothing is left over, no server is stopped or paused, nothing is half done."""
+    shop.is_clean()
+    assert shop.bench.status(server_id) == "ACTIVE"
+    jobs = shop.json("job", "list")
+    assert [job["state"] for job in jobs if job["state"] == "running"] == []
+    states = {backup["state"] for backup in shop.json("backup", "list", "--all")}
+    assert states <= {"available"}
+
+
+def test_restores_as_a_new_server(stage, bench):
+    shop, server_id = stage
+    wanted = shop.write(server_id, 1)
+    shop.run("backup", "create", "t-web", "--name", "first")
+    for number, step in enumerate(AS_NEW):
+        name = f"t-copy-{number}"
+        words = ("restore", "first", "--as", name)
+        shop.killed(step, *words)
+        shop.run(*words)
+        copies = list(bench.cloud.compute.servers(name=f"^{name}$"))
+        bench.server_ids += [copy.id for copy in copies]
+        assert len(copies) == 1, step
+        assert shop.digests(copies[0].id) == wanted, step
+        is_well(shop, server_id)
