@@ -160,6 +160,10 @@ class Images:
 
     def _marked_volumes(self, body: Json) -> set[str]:
         """Return the volumes that were made for an image, also those whose snapshots an earlier try has deleted."""
+        if (
+            "csbsctl_job" not in body
+        ):  # the image of a root, there for a restore only: it has no volumes of its own
+            return set()
         marker = Marker(
             body["csbsctl_vault"], body["csbsctl_job"], body["csbsctl_server"], body["csbsctl_backup"]
         )

@@ -23,6 +23,7 @@ from csbsctl_openstack.image import Images, snapshot_ids
 from csbsctl_openstack.pausing import paused_by
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.snapshots import SnapshotSet
+from csbsctl_openstack.uploads import Uploads, marker_of
 from csbsctl_openstack.volumes import Volumes
 from csbsctl_openstack.waiting import poll
 from csbsctl_openstack.wire import GIB, instant
@@ -55,16 +56,18 @@ class Leftovers:
         self._images = images
         self._set = SnapshotSet(cloud)
         self._grouper = Grouper(cloud)
+        self._uploads = Uploads(cloud, volumes)
 
     def marked(self, vault_id: str | None) -> Iterator[Marked]:
         """Yield everything marked by one vault, or by all."""
         cinder, nova = self._cloud.cinder, self._cloud.nova
-        snapshots, backups, volumes, servers, images = self._cloud.side_by_side(
+        snapshots, backups, volumes, servers, images, roots = self._cloud.side_by_side(
             lambda: list(cinder.pages("list snapshots", "/snapshots/detail", "snapshots")),
             lambda: list(cinder.pages("list backups", "/backups/detail", "backups")),
             lambda: list(cinder.pages("list volumes", "/volumes/detail", "volumes")),
             lambda: list(nova.pages("list servers", "/servers/detail", "servers")),
             lambda: list(self._images.parts()),
+            lambda: list(self._uploads.left()),
         )
         kept = {item["id"] for item in snapshots if marks.KEPT in (item.get("metadata") or {})}
         pointed = {snapshot for image in images for snapshot in snapshot_ids(image)}
@@ -76,6 +79,7 @@ class Leftovers:
             *map(_server, servers),
             *map(_pause, servers),
             *map(_image, images),
+            *map(_root, roots),
             *map(_group, self._grouper.left()),
         ]
         yield from (
@@ -207,6 +211,13 @@ def _image(item: Json) -> Marked | None:
     vault, job, server, backup = (str(item.get(f"csbsctl_{name}", "")) for name in _IMAGE_FIELDS)
     marker, size = Marker(vault, job, server, backup), int(item.get("csbsctl_size", 0))
     return Marked(MarkedKind.IMAGE, item["id"], marker, instant(item["created_at"]), size)
+
+
+def _root(item: Json) -> Marked | None:
+    marker = marker_of(item)
+    if marker is None:
+        return None
+    return Marked(MarkedKind.IMAGE, item["id"], marker, instant(item["created_at"]), item.get("size") or 0)
 
 
 def _when(text: str) -> datetime | None:

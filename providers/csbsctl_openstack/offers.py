@@ -14,6 +14,7 @@ from csbsctl.errors import CloudRefused, ResourceNotFound
 from csbsctl.model.server import Refusal
 from csbsctl.provider import RestorePlan
 from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.room import against_server
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.wishes import NONE, Wishes
 
@@ -34,9 +35,11 @@ class Offers:
         spec = plan.backup.spec
         flavor = wishes.flavor or spec.get("flavor")
         try:
-            self._servers.flavor_id(str(flavor))
+            flavor_id = self._servers.flavor_id(str(flavor))
         except CloudRefused:
             yield Refusal("CSBS.6019", f"flavor {flavor} is not there: name another one, --set flavor=NAME")
+        else:
+            yield from against_server(self._cloud, flavor_id)
         zone = wishes.zone or spec.get("availability_zone")
         if zone and zone not in self._zones:
             known = ", ".join(sorted(self._zones))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from csbsctl.errors import CloudUnavailable, ResourceNotFound
-from csbsctl.provider import Step
+from csbsctl.provider import Marker, Step
+from csbsctl_openstack import marks
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.volumes import Volumes
 from csbsctl_openstack.waiting import FAILED, poll
 
 Json = dict[str, Any]
 
+_TAG = f"{marks.PREFIX}root"
 _OWN = frozenset(
     {"image_id", "image_name", "checksum", "container_format", "disk_format", "min_disk", "min_ram", "size"}
 )
@@ -34,6 +37,7 @@ class Uploads:
         else:
             step.check()
             image_id = self._upload(volume_id, name)
+        self._tag(step, image_id)
         poll(
             lambda: self._cloud.glance.get(f"look at image {image_id}", f"/images/{image_id}"),
             _active,
@@ -44,6 +48,10 @@ class Uploads:
         )
         self._dress(step, image_id, self._volumes.get(like).get("volume_image_metadata") or {})
         return image_id
+
+    def left(self) -> Iterator[Json]:
+        """Yield Glance's documents of the images that are there for the time of a restore."""
+        return self._cloud.glance.pages("list images", "/images", "images", tag=_TAG)
 
     def delete(self, image_id: str) -> None:
         """Delete an image; already gone is fine."""
@@ -66,6 +74,16 @@ class Uploads:
         )
         return str(answer["os-volume_upload_image"]["image_id"])
 
+    def _tag(self, step: Step, image_id: str) -> None:
+        """Say whose an image is. In tags: properties would go over to the volume, and from there to users' images."""
+        words = [f"{key}={value}" for key, value in sorted(marks.metadata(step.marker).items())]
+        step.check()
+        self._cloud.glance.patch(
+            f"tag image {image_id}",
+            f"/images/{image_id}",
+            [{"op": "replace", "path": "/tags", "value": [_TAG, *words]}],
+        )
+
     def _dress(self, step: Step, image_id: str, properties: Json) -> None:
         """Give an image the properties (buses, firmware, agent) that the original's volume was made with."""
         image = self._cloud.glance.get(f"look at image {image_id}", f"/images/{image_id}")
@@ -78,6 +96,11 @@ class Uploads:
         if changes:
             step.check()
             self._cloud.glance.patch(f"describe image {image_id}", f"/images/{image_id}", changes)
+
+
+def marker_of(image: Json) -> Marker | None:
+    """Return the marker that an uploaded image carries."""
+    return marks.marker_of(dict(tag.partition("=")[::2] for tag in image.get("tags", [])))
 
 
 def _active(image: Json) -> bool:

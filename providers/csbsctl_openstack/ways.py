@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import functools
+from contextlib import suppress
 from typing import Any, assert_never
 
 from csbsctl.errors import CloudRefused, ProviderError
@@ -16,6 +17,7 @@ from csbsctl_openstack.backup import Backups
 from csbsctl_openstack.connection import Cloud, Service
 from csbsctl_openstack.kept import KeptSnapshots
 from csbsctl_openstack.offers import Offers
+from csbsctl_openstack.room import against_volumes
 from csbsctl_openstack.settings import RootRestore
 from csbsctl_openstack.wishes import read_wishes
 
@@ -35,6 +37,14 @@ class Way(enum.StrEnum):
     """By way of an image as large as the root volume."""
     REPLACE = "replace"
     """Onto a new root volume, from which a new server takes over."""
+
+
+_NO_ADMIN = (
+    "whoever resets the root volume has no role admin: where the cloud gives that right to no other role, the restore "
+    "stops with the server off; with another `root_restore` the same command goes on"
+)
+_FRESH = frozenset({Way.NEW, Way.REBUILD, Way.REPLACE})
+"""The ways that make a new volume, for a while at least."""
 
 
 class Ways:
@@ -100,6 +110,12 @@ class Ways:
                 ]
             refusals += self._against(mapping)
             notes.append(f"volume {stored.name}: {self._words(plan, mapping)}, {source}")
+        if any(self.of(plan, mapping) is Way.RESET for mapping in plan.mappings):
+            refusals += self._against_reset()
+            notes += self._doubts_about_reset()
+        fresh = [m for m in plan.mappings if self.of(plan, m) in _FRESH]
+        sizes = [max(m.stored.size, m.target.size if m.target else 0) for m in fresh]
+        refusals += against_volumes(self._cloud, sizes)
         if plan.server is None and not plan.volumes_only:
             try:
                 wishes = read_wishes(plan.overrides)
@@ -110,6 +126,25 @@ class Ways:
             refusals += self.offers.against(plan, wishes)
             notes += self.offers.notes(plan, wishes)
         return Preflight(tuple(refusals), tuple(notes))
+
+    def _against_reset(self) -> list[Refusal]:
+        """Refuse credentials for the reset that do not open anything, before the server is stopped for nothing."""
+        try:
+            self._reset_roles()
+        except ProviderError as error:
+            entry = self._cloud.settings.admin_cloud
+            return [Refusal("restore.admin-cloud", f"admin_cloud {entry} cannot be used: {error.message}")]
+        return []
+
+    def _doubts_about_reset(self) -> list[str]:
+        with suppress(ProviderError):
+            if "admin" not in self._reset_roles():
+                return [_NO_ADMIN]
+        return []
+
+    def _reset_roles(self) -> frozenset[str]:
+        _ = self.admin
+        return (self._admin_cloud or self._cloud).roles()
 
     def _against(self, mapping: Mapping) -> list[Refusal]:
         target, stored = mapping.target, mapping.stored

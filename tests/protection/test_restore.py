@@ -232,6 +232,23 @@ def test_a_restore_that_never_got_to_its_disks_overtakes_nothing(world: World):
     assert world.cloud.server(server.id).state is ServerState.ACTIVE
 
 
+def test_a_server_that_is_deleted_midway_is_said_to_be_and_its_restore_is_over(world: World):
+    server, backup, before = backed_up(world)
+    world.cloud.cloud.faults.add("swap", "refused", times=1)
+    with pytest.raises(CsbsError, match="sim fail"):
+        restore(world.site, RestoreRequest(backup, safety=False))
+    world.cloud.cloud.machines.delete(server.id)
+    with pytest.raises(Refused, match="was deleted while it was being restored") as caught:
+        restore(world.site, RestoreRequest(backup, safety=False))
+    assert caught.value.code == "CSBS.6000"
+    assert "--as" in str(caught.value.hint)
+    assert "same command" not in str(caught.value.hint)
+    done = restore(world.site, RestoreRequest(backup, name="db-01"))
+    assert world.digest(done.server["id"]) == before
+    world.run()
+    assert world.vault.jobs.open() == []
+
+
 def test_a_damaged_backup_is_found_by_verify_and_not_offered_as_good(world: World):
     server = world.server("db-01", MIB)
     world.write(server, 0, random.Random(1).randbytes(MIB // 2))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from csbsctl.boundaries import Boundary
-from csbsctl.errors import CsbsError, Interrupted, LeaseLost, Refused
+from csbsctl.errors import CsbsError, Interrupted, LeaseLost, Refused, ResourceNotFound
 from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup, BackupState, StoredVolume, Trigger
 from csbsctl.model.job import Job, JobKind, JobState
@@ -99,6 +99,10 @@ def carry_out(work: Work) -> Restored:
             _restore_in_place(work, plan, plan.server)
     except LeaseLost:
         raise
+    except ResourceNotFound as error:
+        explained = _explain(work, plan, error)
+        _give_up(work, plan, explained)
+        raise explained from error
     except CsbsError as error:
         _give_up(work, plan, error)
         raise
@@ -219,6 +223,24 @@ def _safety_backup(work: Work, plan: RestorePlan, server: Server) -> str:
     return safety.id
 
 
+def _explain(work: Work, plan: RestorePlan, error: ResourceNotFound) -> CsbsError:
+    """Return what to say of something that is gone: of the server itself, that nothing will ever go on with this."""
+    if plan.server is None:
+        return error
+    try:
+        work.provider.server(plan.server.id)
+    except ResourceNotFound:
+        work.record("superseded")
+        return Refused(
+            f"server {plan.server.name} was deleted while it was being restored",
+            code="CSBS.6000",
+            hint="restore it as a new one with --as NAME",
+        )
+    except CsbsError:
+        return error
+    return error
+
+
 def _give_up(work: Work, plan: RestorePlan, error: CsbsError) -> None:
     """Close the job as failed. A server that was not stopped for good is started again; else it stays stopped."""
     work.undoing = True
@@ -227,10 +249,11 @@ def _give_up(work: Work, plan: RestorePlan, error: CsbsError) -> None:
         if plan.server and _is_running(plan) and not begun:
             work.provider.start(work.step("start"), plan.server.id)
     _set_state(work, plan.backup, BackupState.AVAILABLE)
-    if begun:
+    if begun and not work.done("superseded"):
         stays = f"{work.job.server_name} stays stopped; " if plan.server else ""
-        error.hint = f"{stays}the same command goes on where it stopped" + (
-            f" ({error.hint})" if error.hint else ""
+        error.hint = (
+            f"{stays}the same command goes on where it stopped, a restore of another backup takes its place"
+            + (f" ({error.hint})" if error.hint else "")
         )
     _audit(work, plan, "failure", error.message)
     work.fail(error)
