@@ -234,6 +234,8 @@ class MarkedKind(enum.StrEnum):
     VOLUME = "volume"
     SERVER = "server"
     IMAGE = "image"
+    PORT = "port"
+    """A connection made for a new server, while no server has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ def _is_leftover(site: Site, job: Job, marked: Marked, attached: frozenset[str])
         case MarkedKind.VOLUME:
             placed = job.steps.keys() & {"swapped", "built", "kept"}
             return not placed and marked.ref not in attached
-        case MarkedKind.SERVER:
+        case MarkedKind.SERVER | MarkedKind.PORT:
             return "built" not in job.steps
         case MarkedKind.IMAGE:
             return "created" not in job.steps

@@ -41,6 +41,8 @@ class Leftovers:
                 cloud.machines.delete(marked.ref)
             case MarkedKind.IMAGE:
                 remove_image(self._site, marked.ref)
+            case MarkedKind.PORT:
+                pass  # there is no network in this cloud
             case never:
                 assert_never(never)
 

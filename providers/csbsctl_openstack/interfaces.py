@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from csbsctl.errors import ProviderError, ResourceNotFound
 from csbsctl.provider import Step
+from csbsctl_openstack import marks
 from csbsctl_openstack.connection import Cloud
-from csbsctl_openstack.marks import PREFIX
 from csbsctl_openstack.offers import Offers
 from csbsctl_openstack.wishes import Wishes
 
 Json = dict[str, Any]
 
 
+def unused_ports(cloud: Cloud) -> Iterator[Json]:
+    """Yield the ports that no server has; nothing where there is no Neutron."""
+    yield from cloud.neutron.get("list ports that no server has", "/ports", device_id="").get("ports", [])
+
+
+def delete_port(cloud: Cloud, step: Step, port_id: str) -> None:
+    """Delete a port; already gone is fine."""
+    step.check()
+    with suppress(ResourceNotFound):
+        cloud.neutron.delete(f"delete port {port_id}", f"/ports/{port_id}")
+
+
 class Interfaces:
-    """Finds and makes ports; those made are named after the job, so that a retry finds them."""
+    """Finds and makes ports; those made are named after the job, so that a retry finds them, and marked."""
 
     def __init__(self, cloud: Cloud, offers: Offers) -> None:
         self._cloud = cloud
@@ -36,11 +50,6 @@ class Interfaces:
             ports = [self._port(step, n, port, wishes) for n, port in enumerate(spec.get("ports") or [])]
         return {"networks": [{"port": port} for port in ports] or "none"}
 
-    def made(self, job: str) -> list[str]:
-        """Return the IDs of the ports that were made for a job."""
-        found = self._cloud.neutron.get("list ports", "/ports").get("ports", [])
-        return [str(port["id"]) for port in found if (port.get("name") or "").startswith(f"{PREFIX}{job}-")]
-
     def _port(self, step: Step, number: int, port: Json, wishes: Wishes) -> str:
         """Return the old port when nobody uses it, the one an earlier try made, or a new one like it."""
         try:
@@ -51,13 +60,14 @@ class Interfaces:
                 return str(old["id"])
         except ResourceNotFound:
             pass
-        name = f"{PREFIX}{step.marker.job}-{number}"
+        name = f"{marks.PREFIX}{step.marker.job}-{number}"
         made = self._cloud.neutron.get(f"list ports named {name}", "/ports", name=name).get("ports", [])
         if made:
             return str(made[0]["id"])
         request = {
             "network_id": port["network"],
             "name": name,
+            "description": marks.describe(step.marker, f"port-{number}"),
             "security_groups": port["security_groups"] if wishes.groups is None else self._groups(wishes),
             "binding:vnic_type": port["vnic_type"],
         }

@@ -20,6 +20,7 @@ from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.consistency import Photographer
 from csbsctl_openstack.grouping import Grouper
 from csbsctl_openstack.image import Images, snapshot_ids
+from csbsctl_openstack.interfaces import delete_port, unused_ports
 from csbsctl_openstack.pausing import paused_by
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.snapshots import SnapshotSet
@@ -61,13 +62,14 @@ class Leftovers:
     def marked(self, vault_id: str | None) -> Iterator[Marked]:
         """Yield everything marked by one vault, or by all."""
         cinder, nova = self._cloud.cinder, self._cloud.nova
-        snapshots, backups, volumes, servers, images, roots = self._cloud.side_by_side(
+        snapshots, backups, volumes, servers, images, roots, ports = self._cloud.side_by_side(
             lambda: list(cinder.pages("list snapshots", "/snapshots/detail", "snapshots")),
             lambda: list(cinder.pages("list backups", "/backups/detail", "backups")),
             lambda: list(cinder.pages("list volumes", "/volumes/detail", "volumes")),
             lambda: list(nova.pages("list servers", "/servers/detail", "servers")),
             lambda: list(self._images.parts()),
             lambda: list(self._uploads.left()),
+            lambda: list(unused_ports(self._cloud)),
         )
         kept = {item["id"] for item in snapshots if marks.KEPT in (item.get("metadata") or {})}
         pointed = {snapshot for image in images for snapshot in snapshot_ids(image)}
@@ -80,6 +82,7 @@ class Leftovers:
             *map(_pause, servers),
             *map(_image, images),
             *map(_root, roots),
+            *map(_port, ports),
             *map(_group, self._grouper.left()),
         ]
         yield from (
@@ -107,6 +110,8 @@ class Leftovers:
                 self._servers.delete(step, marked.ref)
             case MarkedKind.IMAGE:
                 self._images.delete(step, marked.ref)
+            case MarkedKind.PORT:
+                delete_port(self._cloud, step, marked.ref)
 
     def _resume(self, server_id: str) -> None:
         try:
@@ -218,6 +223,13 @@ def _root(item: Json) -> Marked | None:
     if marker is None:
         return None
     return Marked(MarkedKind.IMAGE, item["id"], marker, instant(item["created_at"]), item.get("size") or 0)
+
+
+def _port(item: Json) -> Marked | None:
+    found = marks.described(item.get("description"))
+    if found is None:
+        return None
+    return Marked(MarkedKind.PORT, item["id"], found[0], instant(item.get("created_at")))
 
 
 def _when(text: str) -> datetime | None:

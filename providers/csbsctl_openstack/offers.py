@@ -31,7 +31,7 @@ class Offers:
         self._servers = servers
 
     def against(self, plan: RestorePlan, wishes: Wishes) -> Iterator[Refusal]:
-        """Yield what the cloud does not have, each with the setting that names something else."""
+        """Yield what the cloud does not have of a server, each with the setting that names something else."""
         spec = plan.backup.spec
         flavor = wishes.flavor or spec.get("flavor")
         try:
@@ -48,8 +48,21 @@ class Offers:
             )
         if wishes.key and wishes.key != NONE and not self._has_key(wishes.key):
             yield Refusal(_WRONG, f"key pair {wishes.key} is not there, or another user's")
-        yield from self._against_disks(plan, wishes)
         yield from self._against_ports(spec, wishes)
+
+    def against_disks(self, plan: RestorePlan, wishes: Wishes) -> Iterator[Refusal]:
+        """Yield the volume types of new volumes that the cloud does not have."""
+        disks = {name for volume in plan.backup.volumes for name in (volume.volume_id, volume.name)}
+        for name in sorted(wishes.types.keys() - disks - {""}):
+            yield Refusal("CSBS.6017", f"{name!r} is not a disk of backup {plan.backup.name}")
+        for stored in (mapping.stored for mapping in plan.mappings):
+            kind = wishes.type_of(stored)
+            if kind and kind not in self._types:
+                yield Refusal(
+                    "CSBS.6013",
+                    f"volume {stored.name}: volume type {kind} is gone or private: "
+                    f"--set volume_type={stored.name}=TYPE",
+                )
 
     def notes(self, plan: RestorePlan, wishes: Wishes) -> Iterator[str]:
         """Yield what the new server will not have like the old one, and what may surprise."""
@@ -79,19 +92,6 @@ class Offers:
     def volume_zone(self, zone: str | None) -> str | None:
         """Return where volumes of a server in a zone belong: in Cinder's zone of that name, if it has one."""
         return zone if zone in self._volume_zones else None
-
-    def _against_disks(self, plan: RestorePlan, wishes: Wishes) -> Iterator[Refusal]:
-        disks = {name for volume in plan.backup.volumes for name in (volume.volume_id, volume.name)}
-        for name in sorted(wishes.types.keys() - disks - {""}):
-            yield Refusal("CSBS.6017", f"{name!r} is not a disk of backup {plan.backup.name}")
-        for stored in (mapping.stored for mapping in plan.mappings):
-            kind = wishes.type_of(stored)
-            if kind and kind not in self._types:
-                yield Refusal(
-                    "CSBS.6013",
-                    f"volume {stored.name}: volume type {kind} is gone or private: "
-                    f"--set volume_type={stored.name}=TYPE",
-                )
 
     def _against_ports(self, spec: Json, wishes: Wishes) -> Iterator[Refusal]:
         for name in wishes.ports or ():

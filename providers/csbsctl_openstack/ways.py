@@ -116,15 +116,17 @@ class Ways:
         fresh = [m for m in plan.mappings if self.of(plan, m) in _FRESH]
         sizes = [max(m.stored.size, m.target.size if m.target else 0) for m in fresh]
         refusals += against_volumes(self._cloud, sizes)
-        if plan.server is None and not plan.volumes_only:
+        if plan.server is None:
             try:
                 wishes = read_wishes(plan.overrides)
             except CloudRefused as error:
                 return Preflight(
                     (*refusals, Refusal(error.code, f"{error.message}: {error.hint}")), tuple(notes)
                 )
-            refusals += self.offers.against(plan, wishes)
-            notes += self.offers.notes(plan, wishes)
+            refusals += self.offers.against_disks(plan, wishes)
+            if not plan.volumes_only:
+                refusals += self.offers.against(plan, wishes)
+                notes += self.offers.notes(plan, wishes)
         return Preflight(tuple(refusals), tuple(notes))
 
     def _against_reset(self) -> list[Refusal]:

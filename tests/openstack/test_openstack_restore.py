@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from csbsctl.provider import MarkedKind
+
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 MIB = 1 << 20
 
@@ -140,4 +142,49 @@ def test_a_server_beside_the_old_one_gets_ports_like_its_ports(bench):
         (net.id, sorted(old["security_groups"]))
     ]
     assert made[0].fixed_ips[0]["ip_address"] != old["fixed_ips"][0]["ip_address"]
-    assert not any("Nova only creates" in text for text in bench.provider.check_restore(plan).notes)
+    notes = bench.provider.check_restore(plan).notes
+    assert not any("Nova only creates" in text for text in notes)
+    assert any("a server named t-beside already" in text for text in notes)
+
+    bench.cloud.compute.delete_server(beside.id)
+    bench.until(lambda: str(bench.cloud.compute.find_server(beside.id) is None), "True")
+    (left,) = [each for each in bench.provider.marked() if each.kind is MarkedKind.PORT]
+    assert left.ref == made[0].id
+    for _ in range(2):
+        bench.provider.remove(step, left)
+    assert bench.cloud.network.find_port(left.ref) is None
+
+
+def test_a_new_server_is_what_the_user_wants_otherwise(bench):
+    server_id = bench.server(1)
+    backup = bench.back_up(server_id)
+    net = bench.cloud.network.find_network("net")
+    wanted = {
+        "flavor": ["t2"],
+        "network": ["net"],
+        "security_group": ["default"],
+        "availability_zone": ["nova"],
+        "key_name": ["none"],
+        "volume_type": ["ceph-multi"],
+    }
+    plan = bench.plan_new(backup, "t-otherwise", overrides=wanted)
+    assert not bench.provider.check_restore(plan).refusals
+    step = bench.step(server_id, backup=backup.id)
+    restored = [bench.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    built = bench.provider.build(step, plan, restored)
+    bench.server_ids.append(built.id)
+    assert (built.spec["flavor"], built.volumes[0].type) == ("t2", "ceph-multi")
+    assert [port.network_id for port in bench.cloud.network.ports(device_id=built.id)] == [net.id]
+
+    wrong = {
+        "flavor": ["huge"],
+        "network": ["nowhere"],
+        "security_group": ["nobody"],
+        "availability_zone": ["mars"],
+        "key_name": ["lost"],
+        "volume_type": ["t-none=gold"],
+    }
+    refusals = bench.provider.check_restore(bench.plan_new(backup, "t-odd", overrides=wrong)).refusals
+    assert sorted(refusal.code for refusal in refusals) == sorted(
+        ["CSBS.6019", "CSBS.6025", "CSBS.9001", "CSBS.6017", "CSBS.9001", "CSBS.9001"]
+    )

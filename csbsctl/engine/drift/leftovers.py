@@ -28,7 +28,8 @@ def orphan_findings(scene: Scene) -> Iterator[Finding]:
             if marked.ref in named or states.get(marked.marker.job) is JobState.RUNNING:
                 continue
             young = marked.created_at is not None and scene.situation.now - marked.created_at < _GRACE
-            if young or not _left_behind(marked, states.get(marked.marker.job)):
+            state = states.get(marked.marker.job)
+            if young or not _left_behind(marked, state):
                 continue
             yield finding(
                 FindingClass.ORPHAN,
@@ -36,7 +37,9 @@ def orphan_findings(scene: Scene) -> Iterator[Finding]:
                 f"{marked.kind.value}.{marked.ref}",
                 f"{marked.kind.value} {marked.ref} in provider {provider} was left behind by job {marked.marker.job}",
                 since=marked.created_at,
-                hint="the next `csbsctl run` removes it",
+                hint="the next `csbsctl run` removes it"
+                if state
+                else "no job in the journal explains it any more: delete it in the cloud once you know it is not needed",
             )
 
 
@@ -63,10 +66,10 @@ def quota_findings(scene: Scene) -> Iterator[Finding]:
 
 
 def _left_behind(marked: Marked, state: JobState | None) -> bool:
-    """Tell whether nobody wants a thing: restored servers, volumes and images are results, unless their job failed."""
+    """Tell whether nobody wants a thing: restored servers and all they consist of are results, unless their job failed."""
     if marked.kind in (MarkedKind.SNAPSHOT, MarkedKind.BACKUP):
         return True
-    return marked.kind is MarkedKind.VOLUME and state is JobState.FAILED
+    return marked.kind in (MarkedKind.VOLUME, MarkedKind.PORT) and state is JobState.FAILED
 
 
 def _named(scene: Scene) -> set[str]:

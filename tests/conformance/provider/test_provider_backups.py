@@ -245,7 +245,9 @@ def test_whatever_carries_a_marker_can_be_removed_twice(flow):
         flow.provider.create_image(flow.step(), backup, "leftover-image")
 
     left = list(flow.provider.marked(flow.vault))
-    order = [MarkedKind.SERVER, MarkedKind.IMAGE, MarkedKind.VOLUME, MarkedKind.SNAPSHOT, MarkedKind.BACKUP]
+    order = [
+        MarkedKind.SERVER, MarkedKind.PORT, MarkedKind.IMAGE, MarkedKind.VOLUME, MarkedKind.SNAPSHOT, MarkedKind.BACKUP,
+    ]  # fmt: skip
     assert {each.kind for each in left} >= {
         MarkedKind.SERVER,
         MarkedKind.VOLUME,
