@@ -298,13 +298,13 @@ def in_bucket(endpoint: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_short_soak_in_a_folder(tmp_path: Path, starter: Any):
     soak(Soak(tmp_path, starter, LOCAL, seed=20261123), 35)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_short_soak_in_a_bucket_that_misbehaves(tmp_path: Path, starter: Any, bucket: Any):
     endpoint, misbehaving = bucket
     soak(Soak(tmp_path, starter, in_bucket(endpoint), seed=20261123, misbehaving=misbehaving), 45)
