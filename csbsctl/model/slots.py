@@ -25,13 +25,16 @@ class SlotLog(Record):
     def as_of(self, now: datetime, served: Iterable[datetime] = ()) -> SlotLog:
         """Return the log without what a clock that ran ahead wrote into it: else nothing were due until then.
 
-        ``served`` are slots that are known to have given backups; they tell how far the log came before.
+        ``served`` are slots that are known to have given backups. They tell how far the log came before: slots that
+        were called missed after them were perhaps not even reached, and are looked at once more.
         """
         if self.last is None or self.last - now <= AHEAD:
             return self
-        missed = tuple(slot for slot in self.missed if slot <= now)
-        skipped = tuple(slot for slot in self.skipped if slot <= now)
-        past = (*missed, *skipped, *(slot for slot in served if slot <= now))
+        known = max((slot for slot in served if slot <= now), default=None)
+        until = known or now
+        missed = tuple(slot for slot in self.missed if slot <= until)
+        skipped = tuple(slot for slot in self.skipped if slot <= until)
+        past = (*missed, *skipped, *([known] if known else ()))
         return SlotLog(last=max(past, default=None), missed=missed, skipped=skipped)
 
     def taken(self, slot: datetime) -> SlotLog:
