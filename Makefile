@@ -29,9 +29,10 @@ bench: $(VENV)/.dev
 soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m soak --timeout 3600
 
-# What is generated from the code: the configuration's schema, the reference pages.
+# What is generated from the code: the schemas of what people write, the reference pages.
 schemas: $(VENV)/.dev
 	@$(BIN)/python -m csbsctl.config.schema
+	@$(BIN)/python -m csbsctl.rehearsal.schema
 
 docs: $(VENV)/.dev
 	@$(BIN)/python docs/generate.py

@@ -29,6 +29,7 @@ from csbsctl.model.backup import Backup, StoredVolume
 from csbsctl.model.base import Model
 from csbsctl.model.policy import Consistency
 from csbsctl.model.server import Refusal, Server, Volume
+from csbsctl.simulator import Simulator
 
 GROUP = "csbsctl.providers"
 
@@ -437,6 +438,10 @@ class Provider(abc.ABC):
     @abc.abstractmethod
     def remove(self, step: Step, marked: Marked) -> None:
         """Remove something that was left behind; already gone is fine."""
+
+    def simulator(self) -> Simulator:
+        """Return what plays the world around a simulated cloud. Raises Unsupported for a real one."""
+        raise self._unsupported("simulation")
 
     def close(self) -> None:
         """Let go of connections and threads."""

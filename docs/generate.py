@@ -16,7 +16,11 @@ WIDTH = 100
 
 def pages() -> dict[str, str]:
     """Return the generated pages: file name -> text."""
-    return {"commands.md": _commands(), "configuration.md": _configuration()}
+    return {
+        "commands.md": _commands(),
+        "configuration.md": _configuration(),
+        "policy-tests.md": _policy_tests(),
+    }
 
 
 def _commands() -> str:
@@ -77,13 +81,28 @@ def _root_help() -> str:
 def _configuration() -> str:
     from csbsctl.config.schema import json_schema
 
-    schema = json_schema()
-    parts = [
+    return _keys(
+        json_schema(),
         "# Configuration\n",
         "Generated from the models. `csbs.yaml` has these keys at its top; the how-to pages show them in use.\n",
         'Wherever a plain value may stand, so may an expression: `"{{ var.keep }}"`. Keys marked * must be given.\n',
-    ]
-    parts.append(_table(schema, schema))
+    )
+
+
+def _policy_tests() -> str:
+    from csbsctl.rehearsal.schema import json_schema
+
+    return _keys(
+        json_schema(),
+        "# Policy tests\n",
+        "Generated from the models. A `*.csbstest.yaml` has these keys at its top; "
+        "[Prove what your policies do](../howto/policy-tests.md) shows them in use.\n",
+        "Keys marked * must be given.\n",
+    )
+
+
+def _keys(schema: dict[str, Any], *head: str) -> str:
+    parts = [*head, _table(schema, schema)]
     for name, definition in sorted(schema["$defs"].items()):
         if definition.get("properties"):
             parts.append(f"## {name}\n\n{definition.get('description', '')}\n\n{_table(definition, schema)}")

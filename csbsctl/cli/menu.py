@@ -36,6 +36,7 @@ COMMANDS: tuple[Entry, ...] = (
         "fmt", "configure:app", "Rewrite configuration files in canonical form, keeping comments.", CONFIGURE
     ),
     Entry("schema", "configure:app", "Print the JSON Schema of the configuration.", CONFIGURE),
+    Entry("test", "test:app", "Run policy tests in virtual time.", CONFIGURE),
     Entry("plan", "plan:app", "Show what would change, what drifted and what it costs.", CHANGE),
     Entry("apply", "apply:app", "Make it so, in one atomic step.", CHANGE),
     Entry("destroy", "apply:app", "Remove this stack's policies and bindings; backups stay.", CHANGE),

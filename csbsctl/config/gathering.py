@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ LISTED = frozenset({"access", "moved"})
 """Sections that are lists and are joined."""
 EXTENSION = "x-"
 """Keys that start so are ignored: a place for YAML anchors."""
+
+POLICY_TESTS = ".csbstest.yaml"
+"""Files that stand beside the configuration and are none of it, whatever a pattern of ``include`` says."""
 
 KeyPath = tuple[str | int, ...]
 """Keys and indexes from the top of the configuration down to a value."""
@@ -46,6 +50,11 @@ class Gathered:
             if found and found[0] == len(path):
                 return True
         return False
+
+    def lay_over(self, overlay: Mapping[str, Any]) -> None:
+        """Change values: mappings merge, everything else replaces, None removes. Places stay those of the files."""
+        self.document = _laid_over(self.document, overlay)
+        self.templated = True  # the overlay may hold expressions
 
     def forget(self) -> None:
         """Drop the values; places can still be computed."""
@@ -145,6 +154,19 @@ class Gathered:
         self.problems.append(Diagnostic(summary, found[1] if found else None, related=related))
 
 
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            present = result.get(key)
+            result[key] = _laid_over(present if isinstance(present, dict) else {}, value)
+        else:
+            result[key] = value
+    return result
+
+
 def gather(directory: Path) -> Gathered:
     """Read ``csbs.yaml`` in a folder and every file it includes; problems of included files are collected.
 
@@ -235,4 +257,5 @@ def _matches(directory: Path, pattern: str) -> list[Path]:
         names = glob.glob(pattern, root_dir=directory, recursive=True)  # noqa: PTH207 - Path.glob refuses `..`
     except (OSError, ValueError, RecursionError):
         return []
+    names = [name for name in names if not name.endswith(POLICY_TESTS)]
     return [directory / name for name in sorted(names) if not (directory / name).is_dir()]

@@ -35,20 +35,29 @@ def load(
     variables: Sequence[str] = (),
     var_files: Sequence[Path] = (),
     environ: Mapping[str, str],
+    overlays: Sequence[Mapping[str, Any]] = (),
 ) -> Configuration:
     """Load ``csbs.yaml`` of a folder, with variables from ``NAME=VALUE`` texts, files and ``CSBSCTL_VAR_*``.
+
+    ``overlays`` are laid over what the files say, the last on top: mappings merge, None removes.
 
     Raises:
         ConfigError: with all diagnostics, in the order of the files and lines they are about.
     """
     with _collector_resting():
-        return _load(directory, variables, var_files, environ)
+        return _load(directory, variables, var_files, environ, overlays)
 
 
 def _load(
-    directory: Path, variables: Sequence[str], var_files: Sequence[Path], environ: Mapping[str, str]
+    directory: Path,
+    variables: Sequence[str],
+    var_files: Sequence[Path],
+    environ: Mapping[str, str],
+    overlays: Sequence[Mapping[str, Any]],
 ) -> Configuration:
     gathered = gather(directory)
+    for overlay in overlays:
+        gathered.lay_over(overlay)
     sensitive = set(_sensitive_defaults(gathered))
     if gathered.incomplete:
         raise ConfigError(_presentable(gathered.problems, gathered, sensitive))

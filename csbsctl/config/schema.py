@@ -97,6 +97,11 @@ def _reachable(node: Any, definitions: dict[str, Any]) -> set[str]:
     return found
 
 
+def described_plainly(definition: dict[str, Any], models: frozenset[str]) -> dict[str, Any]:
+    """Return the definition of a model whose values are never expressions, with texts and defaults as people write."""
+    return _definition(definition, models, templated=False)
+
+
 def _definition(definition: dict[str, Any], models: frozenset[str], *, templated: bool) -> dict[str, Any]:
     """Return the definition of a model with expressions in its values and ``x-`` keys; enumerations stay."""
     text = _REFERENCES.sub("", " ".join(str(definition.get("description", "")).split()))

@@ -35,6 +35,8 @@ def each(
 
     Items not begun when somebody asks to stop end with Interrupted, those of a cloud that cannot be had with why.
     """
+    if len(items) == 1 and (alone := _one_after_the_other(site, items, action)) is not None:
+        return alone
     without_cloud: list[Ended[Item, Result]] = []
     with ExitStack() as stack:
         waiting: list[Future[Ended[Item, Result]]] = []
@@ -47,6 +49,19 @@ def each(
             pool = stack.enter_context(ThreadPoolExecutor(max(1, parallel), thread_name_prefix=provider))
             waiting.extend(pool.submit(_bounded, site, item, action) for item in of_provider)
         return [*without_cloud, *(future.result() for future in waiting)]
+
+
+def _one_after_the_other(
+    site: Site, items: Mapping[str, Iterable[Item]], action: Callable[[Item], Result]
+) -> list[Ended[Item, Result]] | None:
+    """Do it in this thread where the one cloud likes one server at a time; None where more is wanted."""
+    ((provider, of_provider),) = items.items()
+    try:
+        if site.provider(provider).capabilities.parallel > 1:
+            return None
+    except CsbsError as error:
+        return [Ended(item, error=error) for item in of_provider]
+    return [_bounded(site, item, action) for item in of_provider]
 
 
 def by_provider(items: Iterable[Item], provider: Callable[[Item], str]) -> dict[str, list[Item]]:

@@ -15,51 +15,55 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 def plan_junit(plan: Plan) -> str:
     """Return a suite with a case per change; those that weaken or destroy are failures."""
-    suite = _suite(f"csbsctl plan: {plan.stack}")
+    suite = suite_named(f"csbsctl plan: {plan.stack}")
     suite.set("timestamp", format_instant(plan.created_at))
     for change in plan.changes:
-        case = _case(suite, heading(change), f"csbsctl.plan.{change.address.partition('.')[0]}")
+        case = case_of(suite, heading(change), f"csbsctl.plan.{change.address.partition('.')[0]}")
         lines = [line.strip() for line in attribute_lines(change)]
         lines += [consequence.message for consequence in change.consequences]
         if change.change_class.rank >= ChangeClass.WEAKENS.rank:
-            _fail(case, change.change_class.value, "; ".join(change.reasons) or heading(change), lines)
+            fail_case(case, change.change_class.value, "; ".join(change.reasons) or heading(change), lines)
         elif lines:
             ET.SubElement(case, "system-out").text = "\n".join(lines)
     if not plan.changes:
-        _case(suite, summary_line(plan), "csbsctl.plan")
-    return _written(suite)
+        case_of(suite, summary_line(plan), "csbsctl.plan")
+    return written(suite)
 
 
 def drift_junit(findings: Sequence[Finding]) -> str:
     """Return a suite with a case per finding; notes pass, all else has failed."""
-    suite = _suite("csbsctl drift")
+    suite = suite_named("csbsctl drift")
     for finding in findings:
-        case = _case(suite, finding.address, f"csbsctl.drift.{finding.finding_class.value}")
+        case = case_of(suite, finding.address, f"csbsctl.drift.{finding.finding_class.value}")
         lines = [f"since {format_instant(finding.since)}"] if finding.since else []
         lines += [finding.hint] if finding.hint else []
         if finding.severity == "note":
             ET.SubElement(case, "system-out").text = "\n".join([finding.message, *lines])
         else:
-            _fail(case, finding.severity, finding.message, lines)
+            fail_case(case, finding.severity, finding.message, lines)
     if not findings:
-        _case(suite, "no drift", "csbsctl.drift")
-    return _written(suite)
+        case_of(suite, "no drift", "csbsctl.drift")
+    return written(suite)
 
 
-def _suite(name: str) -> ET.Element:
+def suite_named(name: str) -> ET.Element:
+    """Return an empty suite."""
     return ET.Element("testsuite", name=name, errors="0", skipped="0")
 
 
-def _case(suite: ET.Element, name: str, classname: str) -> ET.Element:
+def case_of(suite: ET.Element, name: str, classname: str) -> ET.Element:
+    """Return a new case of a suite."""
     return ET.SubElement(suite, "testcase", name=name, classname=classname, time="0")
 
 
-def _fail(case: ET.Element, kind: str, message: str, lines: Sequence[str]) -> None:
+def fail_case(case: ET.Element, kind: str, message: str, lines: Sequence[str]) -> None:
+    """Add a failure to a case."""
     failure = ET.SubElement(case, "failure", type=kind, message=message)
     failure.text = "\n".join(lines)
 
 
-def _written(suite: ET.Element) -> str:
+def written(suite: ET.Element) -> str:
+    """Return a suite as a document, with its cases and failures counted."""
     suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     root = ET.Element("testsuites")

@@ -35,6 +35,7 @@ from csbsctl.provider import (
     StoredDisk,
     VolumeSnapshot,
 )
+from csbsctl.simulator import Simulator
 from csbsctl_local.backing import BackupSteps
 from csbsctl_local.cloud import Cloud
 from csbsctl_local.cloud.fills import Source
@@ -45,6 +46,7 @@ from csbsctl_local.restoring import RestoreSteps
 from csbsctl_local.settings import LocalSettings
 from csbsctl_local.shelf import Shelf
 from csbsctl_local.steps import Site
+from csbsctl_local.world import World
 
 
 class LocalProvider(Provider):
@@ -232,6 +234,10 @@ class LocalProvider(Provider):
         """See Provider."""
         with provider_errors():
             self._leftovers.remove(step, marked)
+
+    def simulator(self) -> Simulator:
+        """See Provider."""
+        return World(self.cloud)
 
     def close(self) -> None:
         """See Provider; what is still being filled is continued by whoever comes next."""

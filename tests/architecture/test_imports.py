@@ -12,13 +12,15 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors", "diagnostics", "clock", "units", "ids", "boundaries", "blobs"},
     {"model"},
+    {"simulator"},
     {"rules", "vault", "config", "provider", "filesystem"},
     {"engine", "protection"},
+    {"rehearsal"},
     {"report"},
     {"cli", "service"},
 ]
 GROUND = LAYERS[0]
-FOR_PROVIDERS = GROUND | {"model", "provider"}
+FOR_PROVIDERS = GROUND | {"model", "simulator", "provider"}
 HEAVY = {
     "openstack",
     "boto3",

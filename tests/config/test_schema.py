@@ -14,7 +14,9 @@ from csbsctl.config.tree import parse
 REPOSITORY = Path(__file__).parents[2]
 CHECKED_IN = REPOSITORY / "schemas" / "csbs.schema.json"
 EXAMPLES = sorted(
-    path for path in (REPOSITORY / "examples").rglob("*.yaml") if not path.name.endswith(".vars.yaml")
+    path
+    for path in (REPOSITORY / "examples").rglob("*.yaml")
+    if not path.name.endswith((".vars.yaml", ".csbstest.yaml"))
 )
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 

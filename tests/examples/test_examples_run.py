@@ -108,3 +108,18 @@ def test_the_monorepo_whose_parts_stand_beside_the_services(example):
     assert len(backed_up(mono, "2026-11-23T01:05:00Z")) == 3
     kinds = {"systemd", "github", "gitlab", "atlantis"}
     assert all(mono("export", kind, "--json").json["files"] for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("small-team", ("test",)),
+        ("monorepo", ("test", "services")),
+        ("platform-team/network", ("test", "--var-file", "../production.vars.yaml")),
+        ("platform-team/shop", ("test", "--var-file", "../production.vars.yaml")),
+    ],
+)
+def test_the_policy_tests_of_an_example_pass(example, folder, words):
+    csbsctl = example(folder)
+    said = csbsctl.apart(*words, expect=None)
+    assert said.code == 0, said.out + said.err

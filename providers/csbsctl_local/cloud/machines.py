@@ -31,6 +31,8 @@ class Wanted:
     tags: tuple[str, ...] = ()
     state: ServerState = ServerState.ACTIVE
     image: str | None = None
+    id: str | None = None
+    """The ID it gets; a new one where None."""
 
 
 class Machines:
@@ -50,7 +52,7 @@ class Machines:
         volumes: list[tuple[Any, ...]] = []
         attachments: list[tuple[Any, ...]] = []
         for server in wanted:
-            server_id = new_id()
+            server_id = server.id or new_id()
             metadata, tags = json.dumps(server.metadata), json.dumps(server.tags)
             servers.append(
                 (server_id, server.name, server.state, server.zone, metadata, tags, now, server.image)

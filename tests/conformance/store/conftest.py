@@ -13,6 +13,7 @@ from csbsctl.vault.coordination import SINGLE_WRITER, coordinated
 from csbsctl.vault.probe import probe
 from csbsctl.vault.stores import DirectoryStore, StoreOptions, open_store
 from csbsctl.vault.stores.faulty import Faults, FaultyStore
+from csbsctl.vault.stores.memory import MemoryStore
 from csbsctl.vault.stores.retrying import RetryingStore
 
 KEYS = ["a-b/1", "a.b", "a/1", "a/2", "a/b/3", "a0", "b"]
@@ -77,13 +78,22 @@ def real_s3_is_atomic(real_s3_endpoint, tmp_path_factory):
 
 
 @pytest.fixture(
-    params=["directory", "s3", "coordinated", "retrying", pytest.param("real s3", marks=pytest.mark.s3)]
+    params=[
+        "directory",
+        "memory",
+        "s3",
+        "coordinated",
+        "retrying",
+        pytest.param("real s3", marks=pytest.mark.s3),
+    ]
 )
 def store(request, tmp_path):
     directory = DirectoryStore(tmp_path / "store")
     match request.param:
         case "directory":
             return directory
+        case "memory":
+            return MemoryStore(SystemClock())
         case "coordinated":
             return coordinated(directory, SINGLE_WRITER)
         case "retrying":
