@@ -36,9 +36,9 @@ start() { limited 900 $bed/up.sh; }
 run() {
     local limit=$1
     shift
-    # The end of the session is asked for first: what has failed until then is told.
-    PYTHONPATH=$bed limited "$((limit + 300))" .venv/bin/python -m pytest -p cloudlog -m openstack -ra --durations=10 \
-        --session-timeout="$limit" "$@"
+    # The end of the session is asked for first: what has failed until then is listed. Why, was told when it failed.
+    PYTHONPATH=$bed limited "$((limit + 300))" .venv/bin/python -m pytest -p cloudlog --tb=short -m openstack -ra \
+        --durations=10 --session-timeout="$limit" "$@"
 }
 
 # prepare [ARGUMENT...]: what has to be done outside, then all else alone

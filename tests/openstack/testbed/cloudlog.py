@@ -1,7 +1,7 @@
-"""A pytest plug-in: the report of a failed test ends with the errors that the test bed's services logged meanwhile.
+"""A pytest plug-in: a failed test is told at once, with the errors that the test bed's services logged meanwhile.
 
-``PYTHONPATH=tests/openstack/testbed pytest -p cloudlog``; TESTBED says where the logs are. With other tests running
-beside, theirs are among them.
+``PYTHONPATH=tests/openstack/testbed pytest -p cloudlog``; TESTBED says where the logs are. With other tests
+running beside, theirs are among them. At once, because a run of many minutes may be ended before its end.
 """
 
 from __future__ import annotations
@@ -39,6 +39,38 @@ def errors_since(before: dict[Path, int]) -> str:
             lines = "\n".join(line[:WIDTH].decode(errors="replace") for line in found[-LINES_EACH:])
             told.append(f"{path.name} ({len(found)} errors):\n{lines}")
     return "\n".join(told) or "no errors"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the process that prints tell of failures."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Teller(config))
+
+
+class Teller:
+    """Prints the reports of failures as they come in."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print one."""
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        if not report.failed or reporter is None:
+            return
+        reporter.ensure_newline()
+        reporter.write_sep(
+            "=", f"{report.nodeid} failed in {report.when} after {report.duration:.0f} s", red=True
+        )
+        reporter.write_line(report.longreprtext)
+        for name, text in report.sections:
+            reporter.write_sep("-", name)
+            reporter.write_line(text)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Keep pytest from telling all of it again at the end; the list of what failed stays."""
+        self._config.option.tbstyle = "no"
 
 
 @pytest.hookimpl(tryfirst=True)
