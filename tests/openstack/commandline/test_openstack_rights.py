@@ -1,0 +1,29 @@
+"""What a reader may do, by the command line: each refusal names the right that is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
+
+
+def test_a_reader_looks_at_everything_and_is_told_what_else_would_need(shop, bench):
+    server_id = bench.server(1, name="t-web", metadata={"tier": "web"})
+    shop.run("apply", "--yes")
+    shop.run("backup", "create", "t-web", "--name", "first")
+
+    shop.settings = {}
+    shop.configure(cloud=f"{bench.project}-reader")
+    assert "No changes" in shop.run("plan", "--detailed-exitcode")
+    assert shop.json("drift")["findings"] == []
+    assert shop.json("status")["servers"] == {"total": 1, "protected": 1}
+    assert [each["protectable"] for each in shop.json("server", "list")] == [True]
+    assert shop.json("restore", "first", "--as", "t-copy", "--dry-run")["allowed"]
+    shop.run("backup", "verify", "first", "--quick")
+
+    said = shop.run("backup", "create", "t-web", exits=3)
+    assert "right volume:create_snapshot is missing" in said or "HTTP 403" in said
+    said = shop.run("restore", "first", "--as", "t-copy", exits=1)
+    assert "the right volume:create is missing" in said
+    shop.is_clean()
+    assert bench.status(server_id) == "ACTIVE"
