@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import getpass
 import os
-import socket
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -123,6 +120,8 @@ class Session:
     @cached_property
     def commit(self) -> str | None:
         """Return the git commit of the working directory, where it is a repository; ``+`` marks local changes."""
+        import subprocess
+
         git = ("git", "-C", str(self.directory))
         try:
             head = subprocess.run(
@@ -138,6 +137,9 @@ class Session:
     @cached_property
     def actor(self) -> str:
         """Return who acts, for the audit trail and the history: ``user@host``."""
+        import getpass
+        import socket
+
         try:
             user = os.environ.get("CSBSCTL_ACTOR") or getpass.getuser()
         except (KeyError, OSError):

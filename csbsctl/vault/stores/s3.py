@@ -37,6 +37,9 @@ _BATCH = 1000
 MULTIPART_FROM = 64 << 20
 """Bytes from which an object is uploaded in parts."""
 
+_WORTH_SPARING = 1 << 20
+"""Bytes from which hashing costs more than making the client that does not."""
+
 _PART = 16 << 20
 _PARTS_AT_ONCE = 4
 
@@ -96,7 +99,7 @@ class S3Store:
             "write",
             key,
             lambda client: client.put_object(**place, Body=_body(data), IfNoneMatch="*"),
-            lean=authenticated,
+            lean=authenticated and len(data) >= _WORTH_SPARING,
         )
 
     def put(self, key: str, data: Buffer) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from csbsctl.blobs import BlobNotFound, BlobStore
 from csbsctl.clock import Clock, SystemClock
@@ -21,6 +22,8 @@ from .pack import WHOLE, Place
 
 _GAP = 256 * 1024
 """Bytes that are cheaper read than skipped."""
+_AT_ONCE = 8
+"""Requests under way at once for leaves that are far away and apart."""
 _KEPT = 16
 _STEPS = 32
 """Into so many waits the lag of a store is divided."""
@@ -92,20 +95,41 @@ class Fetcher:
     def segments(self, wanted: Sequence[Segment]) -> Iterator[tuple[Segment, bytes | Damaged]]:
         """Yield every wanted segment decoded, or what is wrong with it; neighbours are read in one go."""
         for group in _neighbours(sorted(set(wanted))):
-            pack, start, _ = group[0]
-            end = group[-1][1] + group[-1][2]
+            yield from self._group(group)
+
+    def leaves(self, names: Sequence[ChunkName]) -> dict[ChunkName, bytes]:
+        """Return the plain bytes of some leaves, of those that are sound where the index finds them first.
+
+        Far away, whatever does not lie side by side is asked for at once.
+        """
+        places = {name: place for name in set(names) if (place := self._index.find(name)) is not None}
+        groups = list(_neighbours(sorted({place[:3] for place in places.values()})))
+        found: dict[Segment, bytes | Damaged] = {}
+        if len(groups) > 1 and getattr(self._blobs, "remote", False):
+            with ThreadPoolExecutor(min(len(groups), _AT_ONCE), thread_name_prefix="leaves") as pool:
+                for some in pool.map(lambda group: list(self._group(group)), groups):
+                    found.update(some)
+        else:
+            for group in groups:
+                found.update(self._group(group))
+        plains = ((name, found[place[:3]]) for name, place in places.items() if place.slot == WHOLE)
+        return {name: plain for name, plain in plains if not isinstance(plain, Damaged)}
+
+    def _group(self, group: Sequence[Segment]) -> Iterator[tuple[Segment, bytes | Damaged]]:
+        pack, start, _ = group[0]
+        end = group[-1][1] + group[-1][2]
+        try:
+            stored = memoryview(self._blobs.get(pack_key(pack), start, end - start))
+        except BlobNotFound:
+            lost = Damaged(f"pack {pack.hex()} is missing")
+            yield from ((segment, lost) for segment in group)
+            return
+        for segment in group:
+            _, offset, length = segment
             try:
-                stored = memoryview(self._blobs.get(pack_key(pack), start, end - start))
-            except BlobNotFound:
-                lost = Damaged(f"pack {pack.hex()} is missing")
-                yield from ((segment, lost) for segment in group)
-                continue
-            for segment in group:
-                _, offset, length = segment
-                try:
-                    yield segment, self._decode(stored[offset - start : offset - start + length], segment)
-                except Damaged as error:
-                    yield segment, Damaged(f"pack {pack.hex()} at byte {offset}: {error.message}")
+                yield segment, self._decode(stored[offset - start : offset - start + length], segment)
+            except Damaged as error:
+                yield segment, Damaged(f"pack {pack.hex()} at byte {offset}: {error.message}")
 
     def _segment(self, place: Place) -> bytes:
         key = (place.pack, place.offset, place.length)

@@ -5,7 +5,8 @@ The index is derived: every fact in it is also in the table of a pack, and ``che
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -71,19 +72,19 @@ class Index:
         """Store the tables of some packs as one more run; return the bytes that took."""
         return self._store(run_of_tables(tables))
 
-    def merge(self, avoid: Collection[PackId] = ()) -> None:
-        """Merge small runs when there are many; those that know a pack to avoid are left alone.
+    def merge(self, avoid: Callable[[], Collection[PackId]] = tuple) -> None:
+        """Merge small runs when there are many; those that know a pack to avoid (asked for then) are left alone.
 
         Merged away objects may be read by others at this moment; they find them gone and list again.
         """
         over = self._superseded()
         small = sorted(
-            (run.size, key)
-            for key, run in self.runs.items()
-            if run.size < _NEVER_MERGED
-            and key not in over
-            and not any(pack in avoid for pack, _ in run.packs)
+            (run.size, key) for key, run in self.runs.items() if run.size < _NEVER_MERGED and key not in over
         )
+        avoided = avoid() if len(small) >= _MERGE_AT else ()
+        small = [
+            (size, key) for size, key in small if not any(pack in avoided for pack, _ in self.runs[key].packs)
+        ]
         chosen: list[str] = []
         total = 0
         for size, key in small:
@@ -161,6 +162,7 @@ class Index:
         if self._lag:
             self._stored[key] = self._blobs.now()
         self.runs = {key: Run(plain), **self.runs}
+        self._keep(key, sealed)
         return len(sealed)
 
     def _refreshed(self) -> bool:
@@ -185,7 +187,7 @@ class Index:
         return True
 
     def _load(self, key: str) -> Run:
-        kept = self._cache / key.rpartition("/")[2] if self._cache else None
+        kept = self._kept(key)
         if kept and kept.exists():
             try:
                 return self._opened(key, kept.read_bytes())
@@ -193,12 +195,22 @@ class Index:
                 kept.unlink()  # the cache is a convenience; the store has the truth
         sealed = self._blobs.get(key)
         run = self._opened(key, sealed)
-        if kept:
+        self._keep(key, sealed)
+        return run
+
+    def _kept(self, key: str) -> Path | None:
+        return self._cache / key.rpartition("/")[2] if self._cache else None
+
+    def _keep(self, key: str, sealed: bytes) -> None:
+        """Put an index object into the cache, one that we have just stored ourselves too."""
+        kept = self._kept(key)
+        if kept is None:
+            return
+        with suppress(OSError):  # a convenience, see above
             kept.parent.mkdir(parents=True, exist_ok=True)
             fresh = kept.with_name(f"{kept.name}.{new_id()}")
             fresh.write_bytes(sealed)
             fresh.replace(kept)
-        return run
 
     def _opened(self, key: str, sealed: bytes) -> Run:
         return Run(self._codec.decode(sealed, document_context(key)))

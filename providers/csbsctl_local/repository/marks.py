@@ -18,7 +18,7 @@ from .run import Run
 
 Item = TypeVar("Item")
 _AT_ONCE = 8
-"""Manifests and leaves that are read side by side: in a bucket every one is a round trip."""
+"""Manifests that are read side by side: in a bucket every one is a round trip."""
 _BATCH = 64
 
 
@@ -40,12 +40,13 @@ class Marks:
         self.live: Counter[PackId] = Counter()
         self.absent: set[ChunkName] = set()
         self._lost = parts.lost()
+        remote = bool(getattr(parts.blobs, "remote", False))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mark") as pool:
             for some in _batches(names):
                 check()
-                for manifest in pool.map(self._read, some):
-                    if manifest is not None:
-                        self._mark_manifest(manifest, pool, check)
+                # a small file is read in less time than it takes to hand it to a thread
+                manifests = pool.map(self._read, some) if remote else map(self._read, some)
+                self._mark_manifests((each for each in manifests if each is not None), check)
 
     def totals(self) -> Counter[PackId]:
         """Return how many chunks and leaves each pack holds, needed or not."""
@@ -74,12 +75,15 @@ class Marks:
         except NotFound:
             return None  # deleted since it was listed
 
-    def _mark_manifest(self, manifest: Manifest, pool: ThreadPoolExecutor, check: Check) -> None:
-        fresh = (leaf for _, leaf in manifest.each() if self._mark(leaf) and leaf not in self._lost)
-        for leaves in _batches(fresh):
+    def _mark_manifests(self, manifests: Iterable[Manifest], check: Check) -> None:
+        leaves = (leaf for manifest in manifests for _, leaf in manifest.each())
+        fresh = (leaf for leaf in leaves if self._mark(leaf) and leaf not in self._lost)
+        fetcher = self._parts.fetcher
+        for some in _batches(fresh):
             check()
-            for plain in pool.map(self._parts.fetcher.item, leaves):
-                for chunk in leaf_names(plain):
+            found = fetcher.leaves(some)
+            for leaf in some:
+                for chunk in leaf_names(found.get(leaf) or fetcher.item(leaf)):
                     self._mark(chunk)
 
     def _mark(self, name: ChunkName) -> bool:

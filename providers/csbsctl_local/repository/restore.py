@@ -13,7 +13,8 @@ from csbsctl.errors import Damaged, StoreUnavailable
 from .deposit import Check, Progress
 from .fetch import Fetcher, Segment, cut
 from .layout import CHUNK, LEAF, ZERO, ChunkName
-from .manifest import Manifest, leaf_count, read_leaf
+from .leaves import LeafReader
+from .manifest import Manifest, leaf_count
 from .pack import Place
 from .work import Shared
 from .write_behind import WriteBehind
@@ -31,6 +32,7 @@ class Restorer:
         self._manifest = manifest
         self._size = manifest.size
         self._fetcher = fetcher
+        self._leaves = LeafReader(manifest, fetcher)
         self._fd = fd
         self._check = check
         self._progress = progress
@@ -79,9 +81,7 @@ class Restorer:
 
     def _restore_leaf(self, number: int, *, sparse: bool) -> None:
         wanted: dict[Segment, list[_Piece]] = {}
-        name = self._manifest.leaf(number)
-        slots = read_leaf(self._fetcher.item(name)) if name else []
-        for slot, chunk in enumerate(slots):
+        for slot, chunk in enumerate(self._leaves.slots(number)):
             if chunk is not None:
                 place = self._fetcher.place(chunk)
                 if place is None:

@@ -80,9 +80,11 @@ class Session:
         end_session(self._blobs, self.nonce)
 
 
-def sessions(blobs: BlobStore, codec: Codec) -> Iterator[Registration]:
-    """Yield everybody who is registered, those included whose process died."""
+def sessions(blobs: BlobStore, codec: Codec, *, but: str | None = None) -> Iterator[Registration]:
+    """Yield everybody who is registered, those included whose process died; ``but`` is the nonce of one to leave out."""
     for blob in blobs.list(SESSIONS):
+        if blob.key.rpartition("/")[2] == but:
+            continue
         try:
             document = load_document(blobs, codec, blob.key)
         except BlobNotFound:

@@ -18,7 +18,8 @@ from .deposit import Check, Progress
 from .fetch import Fetcher
 from .index import Index
 from .layout import CHUNK, LEAF, ChunkName, PackId, pack_key, segment_context
-from .manifest import Manifest, Slots, read_leaf
+from .leaves import LeafReader
+from .manifest import Manifest, Slots
 from .pack import TRAILER, Segment, Table, open_pack, read_table, table_length
 from .work import Shared
 
@@ -159,6 +160,7 @@ class Verifier:
         self._proven = proven
         self._manifest = manifest
         self._fetcher = fetcher
+        self._leaves = LeafReader(manifest, fetcher)
         self._index = index
         self._examiner = examiner
         self._flaws: list[Flaw] = []
@@ -235,13 +237,13 @@ class Verifier:
     def _names(self) -> Iterator[ChunkName]:
         for number, name in self._manifest.each():
             yield name
-            slots = self._slots(number, name)
+            slots = self._slots(number)
             if slots:
                 yield from (chunk for chunk in slots if chunk is not None)
 
-    def _slots(self, number: int, name: ChunkName) -> Slots | None:
+    def _slots(self, number: int) -> Slots | None:
         try:
-            return read_leaf(self._fetcher.item(name))
+            return self._leaves.slots(number)
         except Damaged as error:
             start = number * LEAF
             flaw = Flaw(f"leaf {number}: {error.message}", ((start, min(LEAF, self._manifest.size - start)),))
@@ -292,7 +294,7 @@ class Verifier:
             if leaf in names:
                 add(start, start + LEAF)
                 continue
-            for slot, chunk in enumerate(self._slots(number, leaf) or ()):
+            for slot, chunk in enumerate(self._slots(number) or ()):
                 if chunk in names:
                     add(start + slot * CHUNK, start + (slot + 1) * CHUNK)
         return tuple(ranges)

@@ -75,14 +75,14 @@ class Write:
         )
         manifest = Manifest(written, parts.clock.now(), bytes(disk.leaves))
         written = self._commit_safely(parts, session, deposit, manifest)
-        parts.index.merge(avoid=parts.doom.packs())
+        parts.index.merge(avoid=parts.doom.packs)
         return written
 
     def _adopt(self, parts: Parts, session: Session) -> None:
         """Take over what an earlier, interrupted call for this manifest stored but did not come to index."""
         known = parts.index.packs()
-        for other in list(sessions(parts.blobs, parts.codec)):
-            if (other.job, other.writes) != (self.job, self.manifest) or other.nonce == session.nonce:
+        for other in list(sessions(parts.blobs, parts.codec, but=session.nonce)):
+            if (other.job, other.writes) != (self.job, self.manifest):
                 continue
             tables = [
                 table

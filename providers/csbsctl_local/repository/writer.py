@@ -16,6 +16,7 @@ from .codec import Codec
 from .deposit import Check, Deposit, Lane, Progress
 from .fetch import Fetcher
 from .layout import CHUNK, FANOUT, LEAF, NAME, NO_LEAF, ZERO, ChunkName
+from .leaves import LeafReader
 from .manifest import Manifest, Slots, is_zero, leaf_bytes, leaf_count, read_leaf, slot_count
 from .source import BlockSource
 from .work import Shared
@@ -50,6 +51,9 @@ class DiskWriter:
         self.size = source.size
         self._parent = parent if changed is not None else None
         self._wanted = self._choose(changed)
+        self._inherits = (
+            LeafReader(self._parent, fetcher, wanted=self._inherits_from) if self._parent else None
+        )
         if self._parent and lost:
             self._want_lost(lost)
         self.leaves = bytearray(leaf_count(self.size) * NAME)
@@ -116,12 +120,14 @@ class DiskWriter:
         self.leaves[number * NAME : (number + 1) * NAME] = name
 
     def _inherited(self, number: int, wanted: bytearray) -> Slots:
-        name = self._parent.leaf(number) if self._parent and wanted != _ALL else None
-        if name is None:
+        if self._inherits is None or wanted == _ALL:
             return [None] * FANOUT
-        slots = read_leaf(self._fetcher.item(name))
+        slots = self._inherits.slots(number)
         end = slot_count(self.size, number)
         return slots[:end] + [None] * (FANOUT - end)
+
+    def _inherits_from(self, number: int) -> bool:
+        return self._wanted.get(number, _ALL) != _ALL
 
     def _advance(self, count: int) -> None:
         with self._lock:
