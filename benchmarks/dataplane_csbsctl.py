@@ -35,12 +35,14 @@ def main(url: str, cache: str, verb: str, manifest: str, *rest: str) -> None:
     sealer = SealedSealer(lambda: DataKeys({1: bytes(range(32))}, bytes(range(32, 64))))
     store = store_at(url)
     repository = Repository(store, sealer, clock=SystemClock(), cache=Path(cache) if store.remote else None)
-    readers = 6 if store.remote else 2  # as the local provider does
+    readers, writers = (6, 4) if store.remote else (2, 2)  # as the local provider does
     if verb == "write":
         parent = rest[1] if len(rest) > 1 else None
         changed = [tuple(pair) for pair in json.loads(Path(rest[2]).read_text())] if len(rest) > 2 else None
         with FileSource(rest[0]) as source:
-            repository.write(source, manifest=manifest, parent=parent, changed=changed, job="bench")
+            repository.write(
+                source, manifest=manifest, parent=parent, changed=changed, job="bench", threads=writers
+            )
     elif verb == "restore":
         file = os.open(rest[0], os.O_RDWR | os.O_CREAT, 0o600)
         repository.restore(manifest, file, threads=readers)

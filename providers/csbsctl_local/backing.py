@@ -162,7 +162,7 @@ class BackupSteps:
                     job=step.marker.job,
                     check=step.check,
                     progress=step.progress,
-                    threads=self._site.settings.threads,
+                    threads=self._site.shelf.writers(self._site.settings.threads),
                 )
 
             try:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _RECORDS = "records/"
 _FAR_READERS = 6
+_FAR_WRITERS = 4
+"""While one thread waits for its pack of 12 MiB to be stored, others compress; each costs memory for two packs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class Shelf:
     def readers(self, threads: int) -> int:
         """Return how many threads read a stored disk: more than were asked for where the vault is far away."""
         return max(threads, _FAR_READERS) if getattr(self._host.blobs, "remote", False) else threads
+
+    def writers(self, threads: int) -> int:
+        """Return how many threads store a disk: more than were asked for where the vault is far away."""
+        return max(threads, _FAR_WRITERS) if getattr(self._host.blobs, "remote", False) else threads
 
     @property
     def repository(self) -> Repository:
