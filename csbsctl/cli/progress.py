@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from csbsctl.protection.events import (
     BackupDeleted,
     BackupExpired,
+    BindingDoubted,
     Event,
     JobFailed,
     JobFinished,
@@ -17,6 +18,7 @@ from csbsctl.protection.events import (
     PruneHeld,
     Recovered,
     RunnerWatched,
+    ServerLeft,
     SlotMissed,
     SlotSkipped,
 )
@@ -128,6 +130,10 @@ def describe(event: Event) -> str | None:  # noqa: C901, PLR0912 - one arm an ev
                 f"{who or 'housekeeping'}: a runner on another machine has an open job ({event.kind}); watching for up to "
                 f"{event.seconds:.0f} s whether it is alive"
             )
+        case ServerLeft():
+            return f"{who}: left to stack {event.stack}: {event.reason}"
+        case BindingDoubted():
+            return f"binding.{event.binding} is not believed: {event.reason}"
         case Recovered():
             return f"{who}: an interrupted {event.kind} was {event.outcome}"
         case _:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 
+from csbsctl.engine.bonds import Bonds
 from csbsctl.engine.histories import Histories
-from csbsctl.engine.reach import Bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.provider import Quota
 from csbsctl.rules.forecast import Forecast, Forecaster

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from csbsctl.engine.addresses import Canonical, look_up, split
+from csbsctl.engine.bonds import Bonds
 from csbsctl.engine.coverage import Coverage
 from csbsctl.engine.fates import fates
 from csbsctl.engine.histories import Histories
-from csbsctl.engine.reach import Bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.engine.upcoming import next_runs
 from csbsctl.model.control import StackState

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from csbsctl.engine.addresses import Canonical
+from csbsctl.engine.bonds import Bond, Bonds
 from csbsctl.engine.histories import Histories
-from csbsctl.engine.reach import Bond, Bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.engine.upcoming import longest_gap
 from csbsctl.model.declared import Objective

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from csbsctl.diagnostics import did_you_mean
+from csbsctl.engine.bonds import Bonds, live_bonds
 from csbsctl.engine.histories import Histories
 from csbsctl.engine.planner import Proposal
 from csbsctl.engine.prospect import Point, PolicyProspect, Prospect, QuotaProspect
-from csbsctl.engine.reach import Bonds, live_bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.errors import NotFound
 from csbsctl.model.backup import BackupState

@@ -8,32 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from csbsctl.diagnostics import Diagnostic
 from csbsctl.engine.addresses import Canonical, same
+from csbsctl.engine.bonds import Bond, Bonds, bonds_of, live_bonds
+from csbsctl.engine.contest import Contest, contest_finding, contests
 from csbsctl.engine.desired import Desired
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.errors import ConfigError
 from csbsctl.model.control import StackState
-from csbsctl.model.declared import Binding
 from csbsctl.model.plan import Finding, FindingClass
 from csbsctl.rules.matching import Assignment, assign
 
 Members = Mapping[str, Mapping[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Bond:
-    """One server under one policy by one binding of one stack."""
-
-    name: str
-    stack: str
-    binding: str
-    policy: str
-
-
-Bonds = Mapping[ServerKey, Bond]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,58 +63,40 @@ def resolve(
     if situation.inventory is None:
         return _unrefreshed(desired.stack, state, wanted, held)
     assignment = assign(desired.declared.bindings, situation.inventory, members=state.members)
-    after = _bonds(assignment, desired.stack)
-    taken = {key: held[key] for key in after.keys() & held.keys()}
+    after = bonds_of(assignment, desired.stack)
+    contested = {key: held[key] for key in after.keys() & held.keys()}
+    found = _contested(desired.stack, state, stacks, contested, situation)
+    ours = {each.key for each in found if each.won and not wanted[after[each.key].binding]["rebind"]}
+    taken = {key: bond for key, bond in contested.items() if key not in ours}
     _raise_problems(desired, assignment, after, taken)
     members = _members(assignment, after, wanted, state.members)
     before = after if live == wanted else _live_bonds(desired.stack, state, wanted, after, situation)
     return Reach(
         before=before,
         after=after,
-        others={key: bond for key, bond in held.items() if key not in taken},
+        others={key: bond for key, bond in held.items() if key not in contested},
         members=members,
         joined=_joined(live, wanted, before, after),
         rebound=_release(others, taken, desired.stack),
-        findings=tuple(assignment_findings(assignment)),
+        findings=(
+            *assignment_findings(assignment),
+            *(contest_finding(each) for each in found if each.key in ours),
+        ),
     )
 
 
-def parse_bindings(bindings: Mapping[str, Any]) -> dict[str, Binding]:
-    """Return the typed form of canonical bindings."""
-    return {name: Binding.model_validate(value) for name, value in bindings.items()}
-
-
-def live_bonds(stack: str, state: StackState, situation: Situation) -> dict[ServerKey, Bond]:
-    """Return whom a stack's live bindings reach now.
-
-    A binding of named servers reaches whom it did at the last apply, as long as they are all still there.
-    """
-    bindings = state.live.get("bindings", {})
-    servers = situation.servers()
-    ruled = {
-        n: b
-        for n, b in bindings.items()
-        if "match" in b
-        or n not in state.members
-        or f"binding.{n}" in state.edits
-        or (
-            situation.inventory is not None
-            and any((b["provider"], s) not in servers for s in state.members[n])
-        )
-    }
-    bonds: dict[ServerKey, Bond] = {}
-    for name, binding in bindings.items():
-        if name not in ruled:
-            provider, policy = binding["provider"], binding["policy"]
-            for server, known in state.members[name].items():
-                key = (provider, server)
-                if situation.inventory is None or key in servers:
-                    bonds[key] = Bond(servers[key].name if key in servers else known, stack, name, policy)
-    if ruled and situation.inventory is not None:
-        found = assign(parse_bindings(ruled), situation.inventory, members=state.members)
-        for key, bond in _bonds(found, stack).items():
-            bonds.setdefault(key, bond)  # a server that two bindings of one policy reach is the named one's
-    return bonds
+def _contested(
+    stack: str,
+    state: StackState,
+    stacks: Mapping[str, StackState],
+    held: Bonds,
+    situation: Situation,
+) -> list[Contest]:
+    """Return the contests over servers that the wish reaches and others hold; none for what is not bound live yet."""
+    if not held:
+        return []
+    live = live_bonds(stack, state, situation)
+    return list(contests({**stacks, stack: state}, live, sorted(held.items())))
 
 
 def _held_by_others(stacks: Mapping[str, StackState], situation: Situation) -> dict[ServerKey, Bond]:
@@ -135,13 +104,6 @@ def _held_by_others(stacks: Mapping[str, StackState], situation: Situation) -> d
     for name, state in stacks.items():
         held.update(live_bonds(name, state, situation))
     return held
-
-
-def _bonds(assignment: Assignment, stack: str) -> dict[ServerKey, Bond]:
-    return {
-        (bound.server.provider, bound.server.id): Bond(bound.server.name, stack, bound.binding, bound.policy)
-        for bound in assignment.bound.values()
-    }
 
 
 def _live_bonds(

@@ -55,7 +55,7 @@ class Binding(Model):
     exclude: tuple[str, ...] = ()
     """Names or IDs that are left out."""
     expect: Expect | None = None
-    """How many servers it must reach."""
+    """How many servers it must reach; else a plan is refused, and a run goes on with those it knows."""
     rebind: bool = False
     """Take over servers that another stack has bound."""
     image_backed_root: Literal["refuse", "snapshot"] = "refuse"

@@ -21,6 +21,8 @@ class SlotLog(Record):
     last: datetime | None = None
     missed: tuple[datetime, ...] = ()
     skipped: tuple[datetime, ...] = ()
+    released: datetime | None = None
+    """When a run found that the server is not in the policy any more, whose backups of it stay as they are since."""
 
     def as_of(self, now: datetime, served: Iterable[datetime] = ()) -> SlotLog:
         """Return the log without what a clock that ran ahead wrote into it: else nothing were due until then.
@@ -35,7 +37,7 @@ class SlotLog(Record):
         missed = tuple(slot for slot in self.missed if slot <= until)
         skipped = tuple(slot for slot in self.skipped if slot <= until)
         past = (*missed, *skipped, *([known] if known else ()))
-        return SlotLog(last=max(past, default=None), missed=missed, skipped=skipped)
+        return SlotLog(last=max(past, default=None), missed=missed, skipped=skipped, released=self.released)
 
     def taken(self, slot: datetime) -> SlotLog:
         """Return the log after a slot was used, whether or not the backup was good."""
@@ -52,6 +54,10 @@ class SlotLog(Record):
     def with_skipped(self, slot: datetime) -> SlotLog:
         """Return the log after a slot was passed over because the server was busy."""
         return self._with(slot).model_copy(update={"skipped": (*self.skipped, slot)[-_KEPT:]})
+
+    def let_go(self, at: datetime | None) -> SlotLog:
+        """Return the log after the server left the policy, or (None) came back."""
+        return self.model_copy(update={"released": at})
 
     def _with(self, slot: datetime) -> SlotLog:
         return self.model_copy(update={"last": max(self.last, slot) if self.last else slot})

@@ -6,12 +6,13 @@ Decides and changes nothing but the slot logs, where slots that passed unused ar
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from csbsctl.errors import CsbsError
+from csbsctl.errors import Conflict, CsbsError, Damaged
 from csbsctl.model.backup import Backup
-from csbsctl.model.control import StackState
+from csbsctl.model.control import ControlDocument, StackState
 from csbsctl.model.declared import Binding, Declared
 from csbsctl.model.job import Job, JobKind
 from csbsctl.model.policy import Policy
@@ -19,6 +20,7 @@ from csbsctl.model.server import Server
 from csbsctl.model.slots import SlotLog
 from csbsctl.protection.events import SlotMissed
 from csbsctl.protection.site import Site
+from csbsctl.rules.contention import Claim, claim, first
 from csbsctl.rules.due import DueResult, due_slots
 from csbsctl.rules.matching import Assignment, Bound, assign
 from csbsctl.rules.renames import under_present_names
@@ -37,7 +39,12 @@ class Agenda:
     inventory: Mapping[str, Sequence[Server]]
     """The servers of every cloud that a binding names."""
     assignment: Assignment
+    """Whom this stack has; servers that are left to another stack are not among them."""
     away: dict[str, CsbsError]
+    left: Mapping[str, tuple[Bound, Claim]]
+    """Servers that this stack's bindings reach too, and the claim of the stack that has them, by ID."""
+    others: frozenset[str]
+    """Every server that another stack's bindings reach, by ID."""
 
     def policy(self, name: str) -> Policy | None:
         """Return a policy in force."""
@@ -90,7 +97,106 @@ def read_agenda(site: Site) -> Agenda:
             away[name] = error
     reachable = {n: b for n, b in declared.bindings.items() if b.provider not in away}
     assignment = assign(reachable, inventory, members=state.members)
-    return Agenda(site.stack, document.generation, document.at, state, declared, inventory, assignment, away)
+    others = _reach_of_others(site.stack, document, inventory)
+    left = _leave_to_others(site.stack, document, assignment, others)
+    agenda = Agenda(
+        stack=site.stack,
+        generation=document.generation,
+        at=document.at,
+        state=state,
+        declared=declared,
+        inventory=inventory,
+        assignment=assignment,
+        away=away,
+        left=left,
+        others=frozenset(server_id for reached in others.values() for server_id in reached),
+    )
+    _keep_known(site, agenda)
+    return agenda
+
+
+def _reach_of_others(
+    stack: str, document: ControlDocument, inventory: Mapping[str, Sequence[Server]]
+) -> dict[str, dict[str, Bound]]:
+    """Return whom the live bindings of each other stack reach in these clouds, by server ID."""
+    reached = {}
+    for name, state in document.stacks.items():
+        policies = state.live.get("policies", {})
+        bindings = {
+            key: Binding.model_validate(value)
+            for key, value in state.live.get("bindings", {}).items()
+            if name != stack and value["provider"] in inventory and value["policy"] in policies
+        }
+        if bindings:
+            reached[name] = assign(bindings, inventory, members=state.members).bound
+    return reached
+
+
+def _leave_to_others(
+    stack: str, document: ControlDocument, assignment: Assignment, others: Mapping[str, Mapping[str, Bound]]
+) -> dict[str, tuple[Bound, Claim]]:
+    """Take out of the assignment the servers that another stack's live bindings reach and have first."""
+    left: dict[str, tuple[Bound, Claim]] = {}
+    for name, theirs in others.items():
+        for server_id in theirs.keys() & assignment.bound.keys():
+            ours = assignment.bound[server_id]
+            if theirs[server_id].server.provider != ours.server.provider:
+                continue
+            mine = claim(stack, document.stacks[stack], ours.binding, server_id)
+            rival = claim(name, document.stacks[name], theirs[server_id].binding, server_id)
+            if first((mine, rival)) is rival:
+                del assignment.bound[server_id]
+                assignment.refused.pop(server_id, None)
+                left[server_id] = ours, rival
+    return left
+
+
+def _keep_known(site: Site, agenda: Agenda) -> None:
+    """Keep the servers that runs found by a rule, and that no apply recorded yet, while their rule is not believed."""
+    bound = agenda.assignment.bound
+    for name in agenda.assignment.doubted:
+        binding = agenda.declared.bindings[name]
+        for server in agenda.inventory[binding.provider]:
+            if (
+                server.id in bound
+                or server.id in agenda.others
+                or {server.id, server.name} & {*binding.exclude}
+            ):
+                continue
+            slots = _readable_slots(site, server.provider, server.id)
+            if any(n in slots and not slots[n].released for n in agenda.names(binding.policy)):
+                bound[server.id] = Bound(server, name, binding.policy)
+
+
+def note_released(site: Site, agenda: Agenda) -> None:
+    """Write down which servers left a policy in force, or came back, since a run last looked; each once.
+
+    Their backups of it freeze. ``backup list`` tells that without asking a cloud, also before the next apply.
+    """
+    unsure = {agenda.declared.bindings[name].policy for name in agenda.assignment.doubted}
+    now = site.clock.now()
+    for provider, server in site.vault.catalogue.servers():
+        if provider not in agenda.inventory or server in agenda.others:
+            continue
+        bound = agenda.assignment.bound.get(server)
+        for policy, log in _readable_slots(site, provider, server).items():
+            stays = bound is not None and policy in agenda.names(bound.policy)
+            if stays is (log.released is None) or policy in unsure:
+                continue
+            _let_go(site, (provider, server), policy, None if stays else now)
+
+
+def _readable_slots(site: Site, provider: str, server: str) -> dict[str, SlotLog]:
+    """Return a server's slots; none where its document is damaged, which fails that server elsewhere."""
+    try:
+        return site.vault.catalogue.slots(provider, server)
+    except Damaged:
+        return {}
+
+
+def _let_go(site: Site, key: tuple[str, str], policy: str, at: datetime | None) -> None:
+    with suppress(Conflict):  # whoever is busy with it lets the next run note it
+        site.vault.catalogue.update(*key, lambda backups: backups, slots=(policy, lambda log: log.let_go(at)))
 
 
 def due_for(

@@ -14,7 +14,7 @@ from csbsctl.clock import format_instant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to one server: ``server`` and ``backup`` are what people call them."""
+    """Something that happened, to one server unless said otherwise: ``server`` and ``backup`` are what people call them."""
 
     name: ClassVar[str]
 
@@ -151,6 +151,39 @@ class PruneHeld(Event):
 
     def _more(self) -> dict[str, Any]:
         return {"policy": self.policy, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLeft(Event):
+    """A server that this stack's bindings reach is left to another stack, which has it by an earlier claim."""
+
+    name = "server.left"
+    binding: str
+    stack: str
+    """The stack that has the server."""
+    reason: str
+
+    def _more(self) -> dict[str, Any]:
+        return {"binding": self.binding, "stack": self.stack, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingDoubted(Event):
+    """A binding's rule reaches too few or too many servers to be believed; about no one server."""
+
+    name = "binding.doubted"
+    server_id: str = ""
+    server: str = ""
+    binding: str
+    policy: str
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON line; ``server`` and ``server_id`` are null."""
+        return {**Event.to_json(self), "server": None, "server_id": None}
+
+    def _more(self) -> dict[str, Any]:
+        return {"binding": self.binding, "policy": self.policy, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from csbsctl.errors import Conflict, CsbsError, Damaged, Interrupted
 from csbsctl.model.backup import Backup, BackupState, Trigger
 from csbsctl.model.policy import Policy
 from csbsctl.model.slots import SlotLog
-from csbsctl.protection.due import Agenda, due_for, note_missed, read_agenda, slots_under_way
-from csbsctl.protection.events import JobFailed, PruneHeld, SlotSkipped
+from csbsctl.protection.due import Agenda, due_for, note_missed, note_released, read_agenda, slots_under_way
+from csbsctl.protection.events import BindingDoubted, JobFailed, PruneHeld, ServerLeft, SlotSkipped
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
 from csbsctl.protection.jobs.collection import collect, litterers, note_litter
 from csbsctl.protection.pool import Ended, by_provider, each
@@ -33,7 +33,8 @@ from csbsctl.protection.recover import (
 )
 from csbsctl.protection.scrub import scrub
 from csbsctl.protection.site import Site
-from csbsctl.rules.matching import Bound
+from csbsctl.rules.contention import Claim
+from csbsctl.rules.matching import Bound, Problem
 from csbsctl.rules.schedule import delay
 
 LEASE_HELD = "lease.held"
@@ -103,6 +104,7 @@ class Runner:
         self._scrub_budget = scrub
         self._unreadable: dict[str, Damaged] = {}
         """Servers whose catalogue document is damaged: they fail, and the others go on."""
+        self._told: set[tuple[str, str, str]] = set()
 
     def once(self) -> Summary:
         """Make one pass and return what it did.
@@ -116,6 +118,7 @@ class Runner:
             summary.recovered = recover(self._site)
             agenda = read_agenda(self._site)
             self._note_problems(agenda, summary)
+            note_released(self._site, agenda)
             self._back_up(agenda, summary)
             self._prune(agenda, summary)
             self._collect_garbage(summary)
@@ -152,8 +155,19 @@ class Runner:
             summary.problems.append(f"provider {provider}: {error.message}")
         for problem in agenda.assignment.problems:
             summary.problems.append(f"{problem.address}: {problem.message}")
-            summary.failed += problem.path[:1] == ("servers",)
+            summary.failed += problem.path[:1] in {("servers",), ("expect",)}
+            if problem.path[:1] == ("expect",):
+                self._tell(_doubted(self._site, agenda, problem))
         summary.failed += len(agenda.away)
+        for bound, rival in agenda.left.values():
+            if self._only is None or bound.policy in self._only:
+                self._tell(_left(self._site, bound, rival))
+
+    def _tell(self, event: ServerLeft | BindingDoubted) -> None:
+        """Report what stays true from pass to pass when it is new."""
+        if (event.binding, event.server_id, event.reason) not in self._told:
+            self._told.add((event.binding, event.server_id, event.reason))
+            self._site.reporter.report(event)
 
     def _turns(self, agenda: Agenda, missed: dict[str, tuple[datetime, ...]] | None = None) -> list[Turn]:
         """Return who is due, and collect what was missed by server."""
@@ -262,10 +276,11 @@ class Runner:
         self._site.reporter.report(JobFailed(**about, kind="backup", error=error.to_json()))
 
     def _prune(self, agenda: Agenda, summary: Summary) -> None:
+        doubted = agenda.assignment.doubted
         bound = [
-            pair
-            for pair in agenda.bound(self._only)
-            if pair[1].enabled and pair[0].server.id not in self._unreadable
+            (each, policy)
+            for each, policy in agenda.bound(self._only)
+            if policy.enabled and each.binding not in doubted and each.server.id not in self._unreadable
         ]
         groups = by_provider(bound, lambda pair: pair[0].server.provider)
         for provider in list(groups):
@@ -337,6 +352,28 @@ def _order(turn: Turn) -> BackupOrder:
         full_every=policy.full_every,
         instant_restore=policy.instant_restore,
         tags=dict(policy.tags),
+    )
+
+
+def _doubted(site: Site, agenda: Agenda, problem: Problem) -> BindingDoubted:
+    name = problem.address.removeprefix("binding.")
+    binding = agenda.declared.bindings[name]
+    return BindingDoubted(
+        at=site.clock.now(),
+        provider=binding.provider,
+        binding=name,
+        policy=binding.policy,
+        reason=f"it {problem.message}; servers known since the last apply are backed up, no others, and nothing is pruned",
+    )
+
+
+def _left(site: Site, bound: Bound, rival: Claim) -> ServerLeft:
+    return ServerLeft(
+        **_about(site, bound),
+        binding=bound.binding,
+        stack=rival.stack,
+        reason=f"binding.{rival.binding} of stack {rival.stack} has it by an earlier claim; "
+        f"exclude it in binding.{bound.binding}, or take it over with `rebind: true`",
     )
 
 

@@ -211,11 +211,12 @@ class _Expiry:
         """Whether the policy prunes the server: told from the last apply and the slot log, without asking the cloud."""
         if policy not in self._members:
             return False
-        if server in self._members[policy]:
-            return True
         names = (policy, *(name.rpartition("/")[2] for name in self._state.former.get(policy, ())))
         slots = self._site.vault.catalogue.slots(provider, server)
-        return any(name in slots for name in names)
+        logs = [slots[name] for name in names if name in slots]
+        if logs and all(log.released for log in logs):
+            return False
+        return bool(logs) or server in self._members[policy]
 
 
 def _backup(backup: Backup, expires_at: datetime | None) -> dict[str, Any]:

@@ -78,6 +78,8 @@ class Assignment:
     renamed: list[Renamed] = field(default_factory=list)
     refused: dict[str, Refusal] = field(default_factory=dict)
     """Bound servers that cannot be backed up as they are, by ID; a shared disk is named in the reason."""
+    doubted: set[str] = field(default_factory=set)
+    """Bindings whose rule reaches fewer or more servers than they expect: it is not believed (see ``_Assigner._doubt``)."""
 
     def members(self) -> dict[str, dict[str, str]]:
         """Return whom each binding reaches: binding -> server ID -> name, as the control document keeps it."""
@@ -135,8 +137,29 @@ class _Assigner:
                 Problem(address, message, "declare it under `providers`", ("provider",))
             )
             return
-        self._check_expected(address, binding, self._bind_all(name, binding, index))
+        if not self._is_expected(address, binding, self._bind_all(name, binding, index)):
+            self._doubt(name, binding, index)
         self._tell_changes(name, binding, index)
+
+    def _doubt(self, name: str, binding: Binding, index: InventoryIndex) -> None:
+        """Keep whom a binding reached at the last apply, and whom it names, instead of whom its rule reaches now.
+
+        A rule that reaches unexpectedly many or few is more likely wrong, or its metadata is, than all those servers
+        are: until somebody looks, nobody is newly protected by it, and nobody silently no longer.
+        """
+        self.result.doubted.add(name)
+        bound = self.result.bound
+        named = {server.id for wanted in binding.servers for server in index.find(wanted)}
+        excluded = {server.id for wanted in binding.exclude for server in index.find(wanted)}
+        known = (self._members.get(name, {}).keys() | named) - excluded
+        for server_id in [i for i, b in bound.items() if b.binding == name and i not in known]:
+            del bound[server_id]
+            self.result.refused.pop(server_id, None)
+        for server_id in known - bound.keys():
+            server = index.by_id.get(server_id)
+            if server is not None:
+                self._bind(name, binding, server, ("match",))
+        self._settled.clear()  # what this rule brought is gone again: another binding with it brings it anew
 
     def _bind_all(self, name: str, binding: Binding, index: InventoryIndex) -> int:
         """Bind whom a binding reaches and return how many they are; a rule that was met before brings nobody new."""
@@ -239,16 +262,18 @@ class _Assigner:
             elif server.name != before and server_id in self.result.bound:
                 self.result.renamed.append(Renamed(name, server_id, before, server.name))
 
-    def _check_expected(self, address: str, binding: Binding, reached: int) -> None:
+    def _is_expected(self, address: str, binding: Binding, reached: int) -> bool:
         expect = binding.expect
         if expect is None:
-            return
+            return True
         if reached < expect.min:
             message = f"reaches {_servers(reached)}, fewer than the {expect.min} it expects"
             self.result.problems.append(Problem(address, message, None, ("expect", "min")))
         if expect.max is not None and reached > expect.max:
             message = f"reaches {_servers(reached)}, more than the {expect.max} it expects"
             self.result.problems.append(Problem(address, message, None, ("expect", "max")))
+            return False
+        return reached >= expect.min
 
 
 def _servers(count: int) -> str:

@@ -184,6 +184,28 @@ def test_a_server_of_another_stack_needs_rebind(world):
     assert "rebind" in drift.origin
 
 
+def test_of_two_stacks_whose_rules_find_one_new_server_the_first_plans_on_and_the_second_is_told(world):
+    def ruled(name, glob):
+        return {
+            "policies": {name: GOLD},
+            "bindings": {name: {"policy": name, "match": {"name": glob}}},
+        }
+
+    world.apply(ruled("ours", "web-*"))
+    world.clock.advance(timedelta(minutes=1))
+    world.apply(ruled("theirs", "*-09"), stack="lab")
+    world.servers.append(world.server("web-09"))
+    (found,) = world.plan(ruled("ours", "web-*")).plan.findings
+    assert (found.severity, found.address) == ("warning", "binding.ours")
+    assert "also reached by binding.theirs of stack lab; this stack has it" in found.message
+    with pytest.raises(ConfigError, match=r"web-09 is bound by stack shop \(binding.ours\)"):
+        world.plan(ruled("theirs", "*-09"), stack="lab")
+    # Once the first stack's apply has recorded it, nothing about that changes.
+    assert "id-web-09" in world.apply(ruled("ours", "web-*")).document.stacks["shop"].members["ours"]
+    with pytest.raises(ConfigError, match="bound by stack shop"):
+        world.plan(ruled("theirs", "*-09"), stack="lab")
+
+
 def test_a_rule_that_fits_nobody_is_a_note(world):
     plan = world.plan({**SHOP, "bindings": {"none": {"policy": "gold", "match": {"name": "x-*"}}}}).plan
     assert [f.severity for f in plan.findings] == ["note"]

@@ -77,28 +77,36 @@ class World:
                 digests.append(hashlib.sha256(disk.read(0, volume.size)).hexdigest())
         return digests
 
-    def declare(self, live: dict[str, Any]) -> None:
-        """Put policies and bindings in force, as an apply does."""
+    def declare(
+        self, live: dict[str, Any], *, stack: str = "default", members: dict[str, Any] | None = None
+    ) -> None:
+        """Put policies and bindings in force, as an apply does; ``members`` is whom it found each binding to reach."""
         head = self.vault.control.head()
         canonical = Declared.model_validate(live).canonical()
         now = self.clock.now()
-        before = head.stacks.get("default")
+        before = head.stacks.get(stack)
         since = dict(before.since) if before else {}
         for kind, prefix in (("policies", "policy"), ("bindings", "binding")):
             for name in canonical.get(kind, {}):
                 since.setdefault(f"{prefix}.{name}", now)
-        state = StackState(live=canonical, applied=canonical, since=since)
+        state = StackState(live=canonical, applied=canonical, since=since, members=members or {})
         document = replace(
-            head, generation=head.generation + 1, stacks={"default": state}, stack="default", at=now
+            head,
+            generation=head.generation + 1,
+            stacks={**head.stacks, stack: state},
+            stack=stack,
+            at=now,
         )
         assert isinstance(document, ControlDocument)
         self.vault.control.commit(document)
 
-    def run(self, at: datetime | None = None, policies: list[str] | None = None) -> Summary:
+    def run(
+        self, at: datetime | None = None, policies: list[str] | None = None, *, stack: str = "default"
+    ) -> Summary:
         """Make one pass, at an instant."""
         if at:
             self.clock.move_to(at)
-        return Runner(self.site, policies).once()
+        return Runner(replace(self.site, stack=stack), policies).once()
 
     def backups(self, server: Server) -> tuple[Backup, ...]:
         return self.vault.catalogue.backups("default", server.id)

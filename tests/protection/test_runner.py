@@ -12,6 +12,7 @@ import pytest
 from csbsctl.clock import VirtualClock
 from csbsctl.model.backup import BackupState, Kind, Trigger
 from csbsctl.protection.runner import Runner
+from csbsctl.protection.status import backup_views
 
 if TYPE_CHECKING:
     from tests.protection.conftest import World
@@ -326,3 +327,36 @@ def test_nothing_is_pruned_by_a_clock_that_the_store_contradicts(world: World):
     assert "more than 5 minutes apart" in summary.problems[0]
     assert len(world.backups(server)) == 4
     assert world.run(world.night(3)).deleted == 1
+
+
+def test_a_server_that_is_gone_or_left_its_policy_is_noted_once_and_its_backups_show_no_expiry(world: World):
+    gone, stays = world.server("web-01"), world.server("web-02")
+    known = {"web": {gone.id: "web-01", stays.id: "web-02"}}
+    world.declare(NIGHTLY, members=known)
+    world.run(world.night(0))
+    expiry = {v["server"]["name"]: v["expires_at"] for v in backup_views(world.site)}
+    assert expiry["web-01"] is not None
+    world.cloud.cloud.machines.delete(gone.id)
+    world.run(world.night(1))
+    generation = world.vault.catalogue.slots("default", gone.id)["gold"]
+    world.run()
+    assert world.vault.catalogue.slots("default", gone.id)["gold"] == generation
+    assert generation.released == world.night(1)
+    expiry = {v["server"]["name"]: v["expires_at"] for v in backup_views(world.site)}
+    assert expiry["web-01"] is None
+    assert expiry["web-02"] is not None
+
+
+def test_a_server_that_comes_back_under_its_policy_shows_when_its_backups_expire_again(world: World):
+    server = world.server("web-01")
+    world.declare(NIGHTLY)
+    world.run(world.night(0))
+    elsewhere = {"web": {"policy": "gold", "match": {"name": "db-*"}}}
+    world.declare({**NIGHTLY, "bindings": elsewhere})
+    world.run(world.night(0, hour=3))
+    assert [v["expires_at"] for v in backup_views(world.site)] == [None]
+    world.declare(NIGHTLY)
+    world.run(world.night(0, hour=4))
+    (view,) = backup_views(world.site)
+    assert view["expires_at"] is not None
+    assert world.vault.catalogue.slots("default", server.id)["gold"].released is None

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from csbsctl.engine.bonds import Bond, Bonds, live_bonds
+from csbsctl.engine.contest import Contest, contests
 from csbsctl.engine.desired import Desired
 from csbsctl.engine.histories import Histories
-from csbsctl.engine.reach import Bond, Bonds, live_bonds
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.model.backup import Backup
 from csbsctl.model.control import StackState
@@ -42,17 +43,34 @@ class Scene:
 
     @cached_property
     def bonds(self) -> Bonds:
-        """Return whom this stack's live bindings reach."""
-        return live_bonds(self.stack, self.state, self.situation)
+        """Return whom this stack's live bindings reach and have: not those that are another stack's first."""
+        lost = {contest.key for contest in self.contests if not contest.won}
+        return (
+            {key: bond for key, bond in self._reached.items() if key not in lost} if lost else self._reached
+        )
+
+    @cached_property
+    def contests(self) -> Sequence[Contest]:
+        """Return the servers that live bindings of this stack and of another one reach."""
+        return list(contests(self.situation.document.stacks, self._reached, self._others))
 
     @cached_property
     def all_bonds(self) -> Mapping[ServerKey, Bond]:
         """Return whom the live bindings of all stacks reach."""
-        bonds = dict(self.bonds)
-        for name, state in self.situation.document.stacks.items():
-            if name != self.stack:
-                bonds.update(live_bonds(name, state, self.situation))
-        return bonds
+        return {**self._reached, **dict(self._others)}
+
+    @cached_property
+    def _reached(self) -> Bonds:
+        return live_bonds(self.stack, self.state, self.situation)
+
+    @cached_property
+    def _others(self) -> Sequence[tuple[ServerKey, Bond]]:
+        return [
+            pair
+            for name, state in self.situation.document.stacks.items()
+            if name != self.stack
+            for pair in live_bonds(name, state, self.situation).items()
+        ]
 
     @cached_property
     def policies(self) -> Mapping[str, Policy]:

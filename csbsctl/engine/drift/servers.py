@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from csbsctl.clock import format_instant
+from csbsctl.engine.bonds import Bond, parse_bindings
+from csbsctl.engine.contest import contest_finding
 from csbsctl.engine.drift.disks import disk_findings
 from csbsctl.engine.drift.evidence import Scene, finding
-from csbsctl.engine.reach import Bond, assignment_findings, live_bonds, parse_bindings
+from csbsctl.engine.reach import assignment_findings
 from csbsctl.engine.situation import ServerKey
 from csbsctl.model.declared import Objective
 from csbsctl.model.plan import Finding, FindingClass
@@ -59,23 +61,7 @@ def binding_findings(scene: Scene) -> Iterator[Finding]:
                 hint="nothing to do; the next apply records it",
             )
     yield from disk_findings(scene)
-    yield from _contested(scene)
-
-
-def _contested(scene: Scene) -> Iterator[Finding]:
-    """Yield the servers that bindings of two stacks reach, which each plan alone could not foresee."""
-    for name, state in scene.situation.document.stacks.items():
-        if name == scene.stack:
-            continue
-        for key, theirs in live_bonds(name, state, scene.situation).items():
-            if key in scene.bonds:
-                yield finding(
-                    FindingClass.BINDING,
-                    "error",
-                    f"binding.{scene.bonds[key].binding}",
-                    f"server {theirs.name} ({key[1]}) is also reached by binding.{theirs.binding} of stack {name}",
-                    hint="exclude it in one of the two, or take it over with `rebind: true` and apply",
-                )
+    yield from (contest_finding(contest) for contest in scene.contests)
 
 
 def objective_findings(scene: Scene) -> Iterator[Finding]:

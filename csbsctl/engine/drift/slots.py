@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from csbsctl.clock import format_instant
+from csbsctl.engine.bonds import Bond
 from csbsctl.engine.drift.evidence import Scene, finding
 from csbsctl.engine.drift.servers import bound_since
-from csbsctl.engine.reach import Bond
 from csbsctl.engine.situation import ServerKey
 from csbsctl.model.backup import Backup
 from csbsctl.model.plan import Finding, FindingClass
