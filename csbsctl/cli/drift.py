@@ -70,5 +70,5 @@ def _evidence(session: Session) -> Evidence:
     vault = session.vault_if_any()
     if vault is None:
         return Evidence()
-    marked = {name: list(provider.marked(vault.id)) for name, provider in session.providers.items()}
+    marked = {name: provider.marked(vault.id) for name, provider in session.providers.items()}
     return Evidence(jobs=vault.jobs.list(), marked=marked)

@@ -27,7 +27,6 @@ def quota_line(
     limited = {name: quota for name, quota in situation.quotas.items() if quota.backups is not None}
     if not limited:
         return None
-    histories.fetch(key for key in bonds if key[0] in limited)
     parts = [_part(name, quota, situation, bonds, scenarios, histories) for name, quota in limited.items()]
     if len(parts) == 1:
         return f"Quota: {parts[0]}."
@@ -71,5 +70,5 @@ def _forecasts(
             groups[bond.policy, len(servers[key].volumes) if key in servers else 1].append(key)
     for (policy, disks), keys in groups.items():
         outlook = Outlook(scenarios[policy], situation.now, situation.now + timedelta(days=DAYS))
-        backups = {key[1]: histories.of(key) for key in keys}
-        yield disks, Forecaster(outlook).forecast(backups), sum(map(len, backups.values()))
+        forecast = Forecaster(outlook).forecast(histories.with_new(keys))
+        yield disks, forecast, histories.count(keys)

@@ -13,7 +13,7 @@ from functools import cached_property
 from csbsctl.engine.addresses import Canonical, look_up, split
 from csbsctl.engine.bonds import Bonds
 from csbsctl.engine.coverage import Coverage
-from csbsctl.engine.fates import fates
+from csbsctl.engine.fates import Toll
 from csbsctl.engine.histories import Histories
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.engine.upcoming import next_runs
@@ -21,7 +21,7 @@ from csbsctl.model.control import StackState
 from csbsctl.model.plan import Change, ChangeClass, Consequence
 from csbsctl.model.policy import Policy
 from csbsctl.rules.classes import classify, worst
-from csbsctl.rules.comparison import compare
+from csbsctl.rules.comparison import Comparison
 from csbsctl.rules.outlook import Scenario
 
 Judgement = tuple[ChangeClass, str]
@@ -144,8 +144,7 @@ class Consequences:
         if provider is None:
             return
         keys = [(provider, server) for server in self._scene.state.members.get(binding, {})]
-        self._scene.histories.fetch(keys)
-        count = sum(len(self._scene.histories.of(key)) for key in keys)
+        count = self._scene.histories.count(keys)
         if count:
             message = (
                 f"provider {provider} is not configured any more: {count:,} backup{'' if count == 1 else 's'} in it "
@@ -161,18 +160,21 @@ class Consequences:
         """Yield what old against new does to the backups of some servers, and to any in the long run."""
         scene = self._scene
         old, new = scene.scenario(transition[0], new=False), scene.scenario(transition[1], new=True)
-        scene.histories.fetch(keys)
-        histories = {key[1]: backups for key in keys if (backups := scene.histories.of(key))}
-        if old.policy is None and not histories:
-            return
-        verdict = compare(old, new, histories, now=scene.situation.now, days=scene.days)
         timezone = new.policy.schedule.timezone if new.policy else "UTC"
-        worse = verdict.reasons[1:] if verdict.endings else verdict.reasons
-        for consequence in fates(verdict.endings, histories, scene.situation.now, timezone):
-            yield consequence, (verdict.change_class, consequence.message)
+        comparison = Comparison(old, new, now=scene.situation.now, days=scene.days)
+        toll = Toll(scene.situation.now, timezone)
+        found = False
+        for key, backups in scene.histories.each(keys):
+            found = found or bool(backups)
+            toll.add(backups, comparison.endings(key[1], backups))
+        if old.policy is None and not found:
+            return
+        change_class, worse = comparison.outlook(destroys=toll.any)
+        for consequence in toll.consequences():
+            yield consequence, (change_class, consequence.message)
         for reason in worse:
             yield Consequence(kind="outlook", message=reason), (ChangeClass.WEAKENS, reason)
-        if old.policy is not None and verdict.change_class is ChangeClass.STRENGTHENS:
+        if old.policy is not None and change_class is ChangeClass.STRENGTHENS:
             yield None, (ChangeClass.STRENGTHENS, "more recovery points")
 
     def _policy(self, name: str) -> Iterator[Effect]:

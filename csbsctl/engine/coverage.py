@@ -53,8 +53,7 @@ class Coverage:
     def frozen(self, policy: str, *, removed: bool) -> Iterator[Effect]:
         """Yield what removing or disabling a policy does to the backups made by it."""
         keys = [key for key, bond in self._before.items() if bond.policy == policy]
-        self._histories.fetch(keys)
-        count = sum(b.policy == policy for key in keys for b in self._histories.of(key))
+        count = self._histories.count(keys, policy)
         servers = [self._before[key] for key in keys]
         if removed:
             message = f"its {_backups(count)} stay until deleted by hand" if count else ""
@@ -97,8 +96,7 @@ class Coverage:
                 yield Consequence(kind="objective", message=message, details={"objective": key}), None
 
     def _loss(self, lost: Mapping[ServerKey, Bond]) -> Consequence:
-        self._histories.fetch(lost)
-        count = sum(len(self._histories.of(key)) for key in lost)
+        count = self._histories.count(lost)
         message = f"{_servers(lost.values())} will have no policy"
         if count:
             message += (
@@ -115,8 +113,7 @@ class Coverage:
         return moves
 
     def _move(self, old: str, new: str, keys: Sequence[ServerKey]) -> Consequence:
-        self._histories.fetch(keys)
-        count = sum(b.policy == old for key in keys for b in self._histories.of(key))
+        count = self._histories.count(keys, old)
         servers = [self._after[key] for key in keys]
         message = f"{_servers(servers)} move{_s(servers)} from policy {old} to {new}"
         if count:

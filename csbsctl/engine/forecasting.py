@@ -7,7 +7,7 @@ number of disks. Reads the control document, the inventory and the catalogue; ch
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -18,7 +18,7 @@ from csbsctl.engine.planner import Proposal
 from csbsctl.engine.prospect import Point, PolicyProspect, Prospect, QuotaProspect
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.errors import NotFound
-from csbsctl.model.backup import BackupState
+from csbsctl.model.backup import Backup, BackupState
 from csbsctl.model.control import StackState
 from csbsctl.model.policy import Policy
 from csbsctl.provider import Quota
@@ -65,7 +65,6 @@ def look_ahead(
     policies = {name: Policy.model_validate(raw) for name, raw in state.live.get("policies", {}).items()}
     bonds = _chosen(live_bonds(stack, state, situation), policies, policy, server)
     histories = Histories(situation.catalogue, state, stack)
-    histories.fetch(bonds)
     groups = _groups(situation, _outlooks(situation, state, policies, days), bonds, histories)
     whole = policy is None and server is None
     frozen = _frozen(situation, histories) if whole else (0, 0)
@@ -132,22 +131,44 @@ def _groups(
             alike[bond.policy, key[0], disks].append(key)
     groups = []
     for (policy, provider, disks), keys in alike.items():
-        backups = {key[1]: histories.of(key) for key in keys}
         sizes = {key[1]: sum(v.size for v in servers[key].volumes) for key in keys if key in servers}
-        present = [b for each in backups.values() for b in each if b.state is not BackupState.DELETED]
+        present = _Present()
+        forecast = Forecaster(outlooks[policy]).forecast(present.noted(histories.with_new(keys)), sizes)
         groups.append(
             _Group(
                 policy=policy,
                 provider=provider,
                 disks=disks,
-                held=len(present),
-                stored=sum(b.stored for b in present),
-                offered=sum(b.good for b in present),
-                ages=Ages.of(backups.values(), outlooks[policy]),
-                forecast=Forecaster(outlooks[policy]).forecast(backups, sizes),
+                held=present.held,
+                stored=present.stored,
+                offered=present.offered,
+                ages=Ages.of(present.newest, outlooks[policy]),
+                forecast=forecast,
             )
         )
     return groups
+
+
+class _Present:
+    """What some servers have now, noted while their backups go by."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.stored = 0
+        self.offered = 0
+        self.newest: list[datetime | None] = []
+        """The newest recovery point of each server."""
+
+    def noted(
+        self, histories: Iterable[tuple[str, tuple[Backup, ...]]]
+    ) -> Iterator[tuple[str, tuple[Backup, ...]]]:
+        for server, backups in histories:
+            present = [b for b in backups if b.state is not BackupState.DELETED]
+            self.held += len(present)
+            self.stored += sum(b.stored for b in present)
+            self.offered += sum(b.good for b in present)
+            self.newest.append(max((b.instant for b in backups if b.good), default=None))
+            yield server, backups
 
 
 def _points(groups: Sequence[_Group], now: datetime, days: int) -> Iterable[Point]:
@@ -226,9 +247,10 @@ def _frozen(situation: Situation, histories: Histories) -> tuple[int, int]:
         key for name, state in situation.document.stacks.items() for key in live_bonds(name, state, situation)
     }
     left = [key for key in situation.catalogue.servers() if key not in bound]
-    histories.fetch(left)
-    backups = [b for key in left for b in histories.of(key) if b.state is not BackupState.DELETED]
-    return len(backups), sum(b.stored for b in backups)
+    present = _Present()
+    for _ in present.noted((key[1], backups) for key, backups in histories.each(left)):
+        pass
+    return present.held, present.stored
 
 
 def _has(groups: Sequence[_Group], policy: str) -> bool:

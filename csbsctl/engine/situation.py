@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -28,8 +28,10 @@ class BackupReader(Protocol):
         """Return every server that was ever backed up."""
         ...
 
-    def backups(self, provider: str, server: str) -> tuple[Backup, ...]:
-        """Return a server's backups, oldest first."""
+    def each(
+        self, keys: Collection[ServerKey] | None = None
+    ) -> Iterator[tuple[ServerKey, tuple[Backup, ...]]]:
+        """Yield servers that were ever backed up with their backups, oldest first: all, or those of some keys."""
         ...
 
     def slots(self, provider: str, server: str) -> Mapping[str, SlotLog]:
@@ -44,10 +46,12 @@ class NoBackups:
         """Return nothing."""
         return ()
 
-    def backups(self, provider: str, server: str) -> tuple[Backup, ...]:
-        """Return nothing."""
-        del provider, server
-        return ()
+    def each(
+        self, keys: Collection[ServerKey] | None = None
+    ) -> Iterator[tuple[ServerKey, tuple[Backup, ...]]]:
+        """Yield nothing."""
+        del keys
+        yield from ()
 
     def slots(self, provider: str, server: str) -> Mapping[str, SlotLog]:
         """Return nothing."""

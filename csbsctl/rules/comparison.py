@@ -86,24 +86,46 @@ def compare(
         now: the present.
         days: how far to look.
     """
-    end = now + timedelta(days=days)
-    before, after = Outlook(old, now, end), Outlook(new, now, end)
-    steady = steady_state(before), steady_state(after)
+    comparison = Comparison(old, new, now=now, days=days)
     endings = tuple(
         ending
         for server_id, backups in histories.items()
-        for ending in _endings(server_id, backups, before, after)
+        for ending in comparison.endings(server_id, backups)
     )
-    worse = [*_fewer_runs(*steady), *_longer_gap(*steady), *_shorter_history(*steady), *_sparser(*steady)]
+    change_class, reasons = comparison.outlook(destroys=bool(endings))
     if endings:
-        return Verdict(ChangeClass.DESTROYS_DATA, (_destroyed(endings, now), *worse), endings, *steady)
-    if worse:
-        return Verdict(ChangeClass.WEAKENS, tuple(worse), (), *steady)
-    mirrored = steady[1], steady[0]
-    better = any(
-        (_fewer_runs(*mirrored), _longer_gap(*mirrored), _shorter_history(*mirrored), _sparser(*mirrored))
-    )
-    return Verdict(ChangeClass.STRENGTHENS if better else ChangeClass.NEUTRAL, (), (), *steady)
+        reasons = (_destroyed(endings, now), *reasons)
+    return Verdict(change_class, reasons, endings, comparison.before, comparison.after)
+
+
+class Comparison:
+    """Two scenarios side by side: asked server by server what ends earlier, and once what becomes of any of them."""
+
+    def __init__(self, old: Scenario, new: Scenario, *, now: datetime, days: int = DAYS) -> None:
+        end = now + timedelta(days=days)
+        self._outlooks = Outlook(old, now, end), Outlook(new, now, end)
+        self.before, self.after = map(steady_state, self._outlooks)
+
+    def endings(self, server_id: str, backups: Sequence[Backup]) -> list[Ending]:
+        """Return which backups of a server end earlier under the new scenario."""
+        return _endings(server_id, backups, *self._outlooks)
+
+    def outlook(self, *, destroys: bool) -> tuple[ChangeClass, tuple[str, ...]]:
+        """Return the class of the change and in what it is worse in the long run; ``destroys``: some backup ends earlier."""
+        steady = self.before, self.after
+        worse = [*_fewer_runs(*steady), *_longer_gap(*steady), *_shorter_history(*steady), *_sparser(*steady)]
+        if destroys or worse:
+            return ChangeClass.DESTROYS_DATA if destroys else ChangeClass.WEAKENS, tuple(worse)
+        mirrored = self.after, self.before
+        better = any(
+            (
+                _fewer_runs(*mirrored),
+                _longer_gap(*mirrored),
+                _shorter_history(*mirrored),
+                _sparser(*mirrored),
+            )
+        )
+        return ChangeClass.STRENGTHENS if better else ChangeClass.NEUTRAL, ()
 
 
 def steady_state(outlook: Outlook) -> Steady:

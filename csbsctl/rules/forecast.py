@@ -54,14 +54,14 @@ class Forecast:
     days: tuple[Day, ...]
     runs: int
     """Backups to be taken of each server."""
-    ends: Mapping[str, datetime] = field(repr=False)
-    """When each existing backup that ends in sight stops being offered; ``now`` means at the next run."""
     longest_gap: timedelta | None
     """The worst recovery point to expect: the longest time without a new backup; None without any to come."""
     oldest_at_end: datetime | None
     """The oldest recovery point on offer at the end, of the server that can go back least far."""
     guessed: bool
     """Whether bytes are guessed rather than learned, for some server."""
+    ends: Mapping[str, datetime] = field(default_factory=dict, repr=False)
+    """When each existing backup that ends in sight stops being offered, where asked for; ``now``: at the next run."""
 
     @property
     def peak(self) -> Day | None:
@@ -107,7 +107,8 @@ def forecast(
         disk_bytes: the size of each server's disks, to guess with where there is no history.
     """
     outlook = Outlook(scenario, now, now + timedelta(days=days))
-    return Forecaster(outlook).forecast(histories, disk_bytes or {})
+    ends: dict[str, datetime] = {}
+    return Forecaster(outlook).forecast(histories.items(), disk_bytes or {}, ends)
 
 
 class Forecaster:
@@ -119,36 +120,44 @@ class Forecaster:
         self._patterns: dict[tuple[int, bool], _Pattern] = {}
 
     def forecast(
-        self, histories: Mapping[str, Sequence[Backup]], disk_bytes: Mapping[str, int] | None = None
+        self,
+        histories: Iterable[tuple[str, Sequence[Backup]]],
+        disk_bytes: Mapping[str, int] | None = None,
+        ends: dict[str, datetime] | None = None,
     ) -> Forecast:
-        """Return the forecast of all these servers together."""
+        """Return the forecast of all these servers together, each given once with its backups.
+
+        ``ends``, where given, is filled with the ends of existing backups: there may be very many.
+        """
         outlook = self._outlook
         ledger = _Ledger(self._calendar)
-        ends: dict[str, datetime] = {}
+        servers = 0
         oldest: list[datetime | None] = []
         first_points: list[datetime] = []
         guessed = False
-        for server, backups in histories.items():
+        for server, backups in histories:
+            servers += 1
             existing = outlook.existing_ends(backups)
             sizes = learn_sizes(backups, (disk_bytes or {}).get(server, 0))
             guessed = guessed or sizes.guessed
             pattern = self._pattern(backups)
             ledger.add_existing(backups, existing, pattern.first_chain_end)
             ledger.add_future(pattern, sizes)
-            ends.update((b, end) for b, end in existing.items() if end <= outlook.end)
+            if ends is not None:
+                ends.update((b, end) for b, end in existing.items() if end <= outlook.end)
             good = [b for b in backups if b.good]
             oldest.append(self._oldest(good, existing))
             first_points.append(max((b.instant for b in good), default=outlook.now))
         return Forecast(
             now=outlook.now,
             end=outlook.end,
-            servers=len(histories),
+            servers=servers,
             days=tuple(ledger.days()),
             runs=len(outlook.slots),
-            ends=ends,
             longest_gap=_longest_gap(min(first_points, default=None), outlook.slots),
             oldest_at_end=max((o for o in oldest if o is not None), default=None) if all(oldest) else None,
             guessed=guessed,
+            ends=ends or {},
         )
 
     def _pattern(self, backups: Sequence[Backup]) -> _Pattern:

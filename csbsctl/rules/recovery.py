@@ -6,12 +6,11 @@ Pure; knows nothing of jobs that fail, nor of what retention deletes: the newest
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
-from csbsctl.model.backup import Backup
 from csbsctl.rules.outlook import Outlook
 
 
@@ -26,9 +25,8 @@ class Ages:
     slots: Sequence[datetime]
 
     @classmethod
-    def of(cls, histories: Iterable[Sequence[Backup]], outlook: Outlook) -> Self:
-        """Return the ages of servers with these backups, one sequence for each."""
-        newest = [max((b.instant for b in backups if b.good), default=None) for backups in histories]
+    def of(cls, newest: Sequence[datetime | None], outlook: Outlook) -> Self:
+        """Return the ages of servers with these newest recovery points; None for one that has none."""
         known = [point for point in newest if point is not None]
         return cls(min(known) if known and len(known) == len(newest) else None, outlook.slots)
 

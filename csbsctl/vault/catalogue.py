@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -30,6 +31,19 @@ _ATTEMPTS = 40
 _SHORTEST_PREFIX = 6
 _BACKUPS: TypeAdapter[tuple[Backup, ...]] = TypeAdapter(tuple[Backup, ...])
 
+_REMEMBERED = 64
+"""Servers whose backups are kept at hand: parsed they are large, and there may be very many servers."""
+
+_AHEAD = 4
+"""Servers in the window for each thread that reads all of them, for the same reason."""
+
+_FEW = 64
+"""So many servers are read one by one rather than after a listing of all."""
+
+Key = tuple[str, str]
+"""Provider and server id."""
+
+Backups = tuple[Backup, ...]
 Change = Callable[[tuple[Backup, ...]], Iterable[Backup]]
 SlotChange = Callable[[SlotLog], SlotLog]
 
@@ -41,9 +55,11 @@ class Catalogue:
         self._store = store
         self._codec = codec
         self._clock = clock
-        self._known: dict[str, tuple[Generation, tuple[Backup, ...]]] = {}
+        self._known: dict[str, Generation] = {}
+        self._recent: OrderedDict[str, tuple[int, Backups]] = OrderedDict()
         self._lock = threading.Lock()
-        """Guards ``_known``: the newest generation seen of each server."""
+        """Guards ``_known``, the newest generation seen of each server without its backups, and ``_recent``, the
+        backups of the servers last looked at with their generation."""
 
     def servers(self) -> list[tuple[str, str]]:
         """Return provider and server id of everything that was ever backed up, sorted."""
@@ -56,7 +72,7 @@ class Catalogue:
     def slots(self, provider: str, server: str) -> dict[str, SlotLog]:
         """Return what became of the slots of each policy on a server, by the policy's name."""
         segment = server_segment(provider, server)
-        generation = self._head(segment)[0]
+        generation = self._newest(segment)
         try:
             return _slots(generation)
         except ValidationError as error:
@@ -67,7 +83,24 @@ class Catalogue:
 
     def fence(self, provider: str, server: str) -> int:
         """Return the highest lease number that ever wrote the backups of a server; 0 when none did."""
-        return int(self._head(server_segment(provider, server))[0].body.get("fence", 0))
+        return int(self._newest(server_segment(provider, server)).body.get("fence", 0))
+
+    def each(self, keys: Collection[Key] | None = None) -> Iterator[tuple[Key, Backups]]:
+        """Yield servers that were ever backed up with their backups, of all or of some, in order of their keys.
+
+        Few are in memory at a time, however many there are. One listing finds the newest generation of all; what is
+        committed while it runs may be missed.
+        """
+        if keys is not None and len(keys) <= _FEW:
+            known = {server_segment(*key): key for key in sorted(set(keys))}
+            read = in_parallel(lambda segment: self._head(segment)[1], known, self._store.parallel, _AHEAD)
+            yield from ((key, found) for key, found in zip(known.values(), read, strict=True) if found)
+            return
+        wanted = None if keys is None else {server_segment(*key) for key in keys}
+        heads = {s: n for s, n in self._listed_heads().items() if wanted is None or s in wanted}
+        read = in_parallel(self._at, heads.items(), self._store.parallel, _AHEAD)
+        for segment, found in zip(heads, read, strict=True):
+            yield split_segment(segment), found
 
     def all(self, damage: Callable[[Damaged], None] | None = None) -> Iterator[Backup]:
         """Yield the backups of every server, servers in order of their keys, each server's oldest first.
@@ -86,7 +119,7 @@ class Catalogue:
                 return ()
 
         heads = self._listed_heads()
-        for backups in in_parallel(read, heads.items(), self._store.parallel):
+        for backups in in_parallel(read, heads.items(), self._store.parallel, _AHEAD):
             yield from backups
 
     def find(self, wanted: str) -> Backup:
@@ -154,12 +187,13 @@ class Catalogue:
                 },
             }
             try:
-                self._remember(segment, series.commit(base, body), after)
+                committed = series.commit(base, body)
             except Conflict:
                 self._forget(segment)
                 self._clock.sleep(secrets.randbelow(1000) / 1000 * min(0.005 * 2**attempt, 0.5))
                 continue
-            return after
+            self._remember(segment, committed)
+            return self._keep(segment, committed, after)
         raise Conflict(
             f"the backups of {server} ({provider}) are being changed by others all the time",
             hint="try again later",
@@ -168,28 +202,53 @@ class Catalogue:
     def _series(self, segment: str) -> Series:
         return Series(self._store, self._codec, f"{FOLDER}/{segment}")
 
-    def _head(self, segment: str) -> tuple[Generation, tuple[Backup, ...]]:
+    def _newest(self, segment: str) -> Generation:
+        """Return the newest generation of a server without its backups."""
         with self._lock:
             known = self._known.get(segment)
-        generation = self._series(segment).head(known[0] if known else None)
-        if known and generation is known[0]:
-            return known
-        return self._remember(
-            segment, generation, _parse(self._series(segment).key(generation.number), generation)
-        )
+        generation = self._series(segment).head(known)
+        return known if generation is known else self._remember(segment, generation)
 
-    def _at(self, listed: tuple[str, int]) -> tuple[Backup, ...]:
-        """Return the backups of a generation that was listed; not remembered, for there may be very many."""
+    def _head(self, segment: str) -> tuple[Generation, Backups]:
+        with self._lock:
+            known = self._known.get(segment)
+        generation = self._series(segment).head(known)
+        if generation is not known:
+            return self._remember(segment, generation), self._keep(segment, generation)
+        with self._lock:
+            number, backups = self._recent.get(segment, (0, ()))
+        if number == known.number:
+            return known, backups
+        return self._read(segment, known.number)
+
+    def _read(self, segment: str, number: int) -> tuple[Generation, Backups]:
+        """Read a generation that is known to exist; what was compacted away meanwhile has a newer one."""
+        series = self._series(segment)
+        while True:
+            try:
+                generation = series.at(number)
+            except NotFound:
+                newer = self._newest(segment).number
+                if newer == number:
+                    raise
+                number = newer
+                continue
+            return self._remember(segment, generation), self._keep(segment, generation)
+
+    def _at(self, listed: tuple[str, int]) -> Backups:
+        """Return the backups of a generation that was listed; not kept at hand, for there may be very many."""
         segment, number = listed
         with self._lock:
-            known = self._known.get(segment)
-        if known and known[0].number >= number:
-            return known[1]
+            known, backups = self._recent.get(segment, (0, ()))
+        if known >= number:
+            return backups
         series = self._series(segment)
         try:
-            return _parse(series.key(number), series.at(number))
+            generation = series.at(number)
         except NotFound:
             return self._head(segment)[1]
+        self._remember(segment, generation)
+        return _parse(series.key(number), generation)
 
     def _listed_heads(self) -> dict[str, int]:
         heads: dict[str, int] = {}
@@ -199,9 +258,8 @@ class Catalogue:
                 heads[segment] = int(name[: -len(SUFFIX)])
         return heads
 
-    def _remember(
-        self, segment: str, generation: Generation, backups: tuple[Backup, ...]
-    ) -> tuple[Generation, tuple[Backup, ...]]:
+    def _remember(self, segment: str, generation: Generation) -> Generation:
+        """Remember a generation without its backups; never an older one in place of a newer."""
         slim = Generation(
             generation.number,
             {"fence": generation.body.get("fence", 0), "slots": generation.body.get("slots", {})},
@@ -209,12 +267,26 @@ class Catalogue:
             generation.previous,
         )
         with self._lock:
-            self._known[segment] = slim, backups
-        return slim, backups
+            known = self._known.get(segment)
+            if known is None or known.number <= slim.number:
+                self._known[segment] = slim
+        return slim
+
+    def _keep(self, segment: str, generation: Generation, backups: Backups | None = None) -> Backups:
+        """Keep the backups of a generation at hand, as long as not too many others are looked at."""
+        if backups is None:
+            backups = _parse(self._series(segment).key(generation.number), generation)
+        with self._lock:
+            self._recent[segment] = generation.number, backups
+            self._recent.move_to_end(segment)
+            if len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+        return backups
 
     def _forget(self, segment: str) -> None:
         with self._lock:
             self._known.pop(segment, None)
+            self._recent.pop(segment, None)
 
 
 def _parse(key: str, generation: Generation) -> tuple[Backup, ...]:

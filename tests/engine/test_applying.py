@@ -237,7 +237,8 @@ def test_backups_follow_an_imported_policy_and_no_other_of_the_same_name(world):
     key = ("default", "id-db-07")
 
     def owner(state):
-        return [b.policy for b in Histories(world.vault.catalogue, state, "shop").of(key)]
+        histories = Histories(world.vault.catalogue, state, "shop")
+        return [b.policy for _, backups in histories.each([key]) for b in backups]
 
     world.apply(iron)
     assert owner(world.vault.control.head().stacks["shop"]) == ["lab/iron"]

@@ -105,10 +105,8 @@ def test_a_policy_that_gets_the_former_name_of_another_one_does_not_get_its_back
     state = world.apply(off).document.stacks["shop"]
     assert state.reused == {"gold": at}
     histories = Histories(world.vault.catalogue, state, "shop")
-    owners = {
-        name: {b.policy for b in histories.of(("default", f"id-{name}"))} for name in ("web-01", "db-07")
-    }
-    assert owners == {"web-01": {"platinum"}, "db-07": {"gold"}}
+    owners = {server: {b.policy for b in backups} for (_, server), backups in histories.each()}
+    assert owners == {"id-web-01": {"platinum"}, "id-db-07": {"gold"}}
 
 
 def test_without_moved_a_rename_is_a_destruction_and_a_creation(world):

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
 from csbsctl.diagnostics import did_you_mean
 from csbsctl.engine.desired import Desired
-from csbsctl.engine.drift.backups import backup_findings, chain_findings
+from csbsctl.engine.drift.backups import out_of_reach_findings
 from csbsctl.engine.drift.configuration import config_findings
 from csbsctl.engine.drift.evidence import Evidence, Scene
-from csbsctl.engine.drift.leftovers import orphan_findings, quota_findings
+from csbsctl.engine.drift.leftovers import quota_findings
 from csbsctl.engine.drift.servers import binding_findings, objective_findings, unprotected_findings
 from csbsctl.engine.drift.slots import missed_findings
+from csbsctl.engine.drift.survey import Survey
 from csbsctl.engine.situation import Situation
 from csbsctl.errors import UsageError
 from csbsctl.model.plan import Finding, FindingClass
 
-_DETECTORS: Mapping[FindingClass, Callable[[Scene], Iterator[Finding]]] = {
-    FindingClass.CONFIG: config_findings,
-    FindingClass.UNPROTECTED: unprotected_findings,
-    FindingClass.BINDING: binding_findings,
-    FindingClass.MISSED: missed_findings,
-    FindingClass.OBJECTIVE: objective_findings,
-    FindingClass.BACKUP: backup_findings,
-    FindingClass.CHAIN: chain_findings,
-    FindingClass.ORPHAN: orphan_findings,
-    FindingClass.QUOTA: quota_findings,
+_SURVEYED = {
+    FindingClass.BINDING,
+    FindingClass.MISSED,
+    FindingClass.OBJECTIVE,
+    FindingClass.BACKUP,
+    FindingClass.CHAIN,
+    FindingClass.ORPHAN,
 }
+"""The classes for which all backups must be looked at."""
+
 _SEVERITIES = ("error", "warning", "note")
 
 
@@ -65,9 +66,35 @@ class Detector:
         """
         classes = _chosen(only)
         scene = Scene(desired.stack, desired, self.situation, self.evidence)
-        found = [finding for chosen in classes for finding in _DETECTORS[chosen](scene)]
+        survey = Survey(scene, classes) if _SURVEYED & set(classes) else None
+        found = [finding for chosen in classes for finding in _of_class(chosen, scene, survey)]
         found.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
         return DriftReport(desired.stack, tuple(found))
+
+
+def _of_class(chosen: FindingClass, scene: Scene, survey: Survey | None) -> Iterable[Finding]:
+    """Return the findings of one class; ``survey`` is made where a class needs it."""
+    match chosen:
+        case FindingClass.CONFIG:
+            return config_findings(scene)
+        case FindingClass.UNPROTECTED:
+            return unprotected_findings(scene)
+        case FindingClass.BINDING:
+            return binding_findings(scene, survey.disks if survey else ())
+        case FindingClass.QUOTA:
+            return quota_findings(scene)
+        case FindingClass.MISSED:
+            return missed_findings(scene, survey.served) if survey else ()
+        case FindingClass.OBJECTIVE:
+            return objective_findings(scene, survey.newest) if survey else ()
+        case FindingClass.BACKUP:
+            return (*survey.states, *out_of_reach_findings(scene, survey.reach)) if survey else ()
+        case FindingClass.CHAIN:
+            return survey.chains if survey else ()
+        case FindingClass.ORPHAN:
+            return survey.orphans if survey else ()
+        case never:
+            assert_never(never)
 
 
 def _chosen(only: Collection[str]) -> list[FindingClass]:

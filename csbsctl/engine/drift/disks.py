@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from csbsctl.engine.drift.evidence import Scene, finding
+from csbsctl.engine.drift.evidence import finding
 from csbsctl.model.backup import Backup
 from csbsctl.model.plan import Finding, FindingClass
 from csbsctl.model.server import Server
 from csbsctl.units import format_size
 
 
-def disk_findings(scene: Scene) -> Iterator[Finding]:
-    """Yield each disk that no backup has yet, and each that the next backup will not have any more."""
-    servers = scene.situation.servers()
-    for key in scene.bonds:
-        newest = max((b for b in scene.backups.get(key, ()) if b.good), key=_age, default=None)
-        server = servers.get(key)
-        if newest is None or server is None:
-            continue
+def disk_findings(server: Server, backups: Iterable[Backup]) -> Iterator[Finding]:
+    """Yield each disk of a server that no backup has yet, and each that the next backup will not have any more."""
+    newest = max((backup for backup in backups if backup.good), key=_age, default=None)
+    if newest is not None:
         yield from _attached(server, newest)
         yield from _detached(server, newest)
 

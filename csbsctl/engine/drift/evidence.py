@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,9 +11,8 @@ from csbsctl.engine.contest import Contest, contests
 from csbsctl.engine.desired import Desired
 from csbsctl.engine.histories import Histories
 from csbsctl.engine.situation import ServerKey, Situation
-from csbsctl.model.backup import Backup
 from csbsctl.model.control import StackState
-from csbsctl.model.job import Job
+from csbsctl.model.job import Job, JobState
 from csbsctl.model.plan import Finding, FindingClass
 from csbsctl.model.policy import Policy
 from csbsctl.provider import Marked
@@ -21,10 +20,13 @@ from csbsctl.provider import Marked
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was gathered. ``marked`` is what each cloud has of this vault; a cloud left out is not checked."""
+    """What was gathered. ``marked`` is what each cloud has of this vault; a cloud left out is not checked.
+
+    It is gone through once, and late: after the catalogue, so that what is made meanwhile is found in neither.
+    """
 
     jobs: Sequence[Job] = ()
-    marked: Mapping[str, Sequence[Marked]] = field(default_factory=dict)
+    marked: Mapping[str, Iterable[Marked]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,14 @@ class Scene:
         }
 
     @cached_property
+    def job_states(self) -> Mapping[str, JobState]:
+        """Return the state of every job by its ID."""
+        return {job.id: job.state for job in self.evidence.jobs}
+
+    @cached_property
     def histories(self) -> Histories:
         """Return the reader of backups."""
         return Histories(self.situation.catalogue, self.state, self.stack)
-
-    @cached_property
-    def backups(self) -> Mapping[ServerKey, tuple[Backup, ...]]:
-        """Return the backups of every server that ever had one; many are read at a time."""
-        keys = list(self.situation.catalogue.servers())
-        self.histories.fetch(keys)
-        return {key: self.histories.of(key) for key in keys}
-
-    def name(self, key: ServerKey) -> str:
-        """Return what a server is called: now, or when it was last backed up."""
-        server = self.situation.servers().get(key)
-        if server:
-            return server.name
-        backups = self.backups.get(key)
-        return backups[-1].server.name if backups else key[1]
 
 
 def finding(

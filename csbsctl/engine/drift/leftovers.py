@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 from csbsctl.engine.drift.evidence import Scene, finding
 from csbsctl.model.job import JobState
@@ -19,28 +18,22 @@ _NEARLY = 0.9
 """From this share of a quota on it is worth a word."""
 
 
-def orphan_findings(scene: Scene) -> Iterator[Finding]:
-    """Yield snapshots, volumes and backups that carry our marker and that neither a job nor a backup needs."""
-    states = {job.id: job.state for job in scene.evidence.jobs}
-    named = _named(scene)
-    for provider, found in scene.evidence.marked.items():
-        for marked in found:
-            if marked.ref in named or states.get(marked.marker.job) is JobState.RUNNING:
-                continue
-            young = marked.created_at is not None and scene.situation.now - marked.created_at < _GRACE
-            state = states.get(marked.marker.job)
-            if young or not _left_behind(marked, state):
-                continue
-            yield finding(
-                FindingClass.ORPHAN,
-                "warning",
-                f"{marked.kind.value}.{marked.ref}",
-                f"{marked.kind.value} {marked.ref} in provider {provider} was left behind by job {marked.marker.job}",
-                since=marked.created_at,
-                hint="the next `csbsctl run` removes it"
-                if state
-                else "no job in the journal explains it any more: delete it in the cloud once you know it is not needed",
-            )
+def orphan_finding(scene: Scene, provider: str, marked: Marked) -> Iterator[Finding]:
+    """Yield a thing with our marker that no backup names, where no job needs it either and a run would remove it."""
+    state = scene.job_states.get(marked.marker.job)
+    young = marked.created_at is not None and scene.situation.now - marked.created_at < _GRACE
+    if state is JobState.RUNNING or young or not _left_behind(marked, state):
+        return
+    yield finding(
+        FindingClass.ORPHAN,
+        "warning",
+        f"{marked.kind.value}.{marked.ref}",
+        f"{marked.kind.value} {marked.ref} in provider {provider} was left behind by job {marked.marker.job}",
+        since=marked.created_at,
+        hint="the next `csbsctl run` removes it"
+        if state
+        else "no job in the journal explains it any more: delete it in the cloud once you know it is not needed",
+    )
 
 
 def quota_findings(scene: Scene) -> Iterator[Finding]:
@@ -70,25 +63,3 @@ def _left_behind(marked: Marked, state: JobState | None) -> bool:
     if marked.kind in (MarkedKind.SNAPSHOT, MarkedKind.BACKUP):
         return True
     return marked.kind in (MarkedKind.VOLUME, MarkedKind.PORT) and state is JobState.FAILED
-
-
-def _named(scene: Scene) -> set[str]:
-    """Return every reference that a backup in the catalogue holds, in its own fields or the provider's."""
-    named: set[str] = set()
-    for backups in scene.backups.values():
-        for backup in backups:
-            for volume in backup.volumes:
-                named.add(volume.ref)
-                named.update(_texts(volume.extra))
-    return named
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)

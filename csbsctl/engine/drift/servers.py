@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from csbsctl.clock import format_instant
 from csbsctl.engine.bonds import Bond, parse_bindings
 from csbsctl.engine.contest import contest_finding
-from csbsctl.engine.drift.disks import disk_findings
 from csbsctl.engine.drift.evidence import Scene, finding
 from csbsctl.engine.reach import assignment_findings
 from csbsctl.engine.situation import ServerKey
@@ -36,8 +35,11 @@ def unprotected_findings(scene: Scene) -> Iterator[Finding]:
                 )
 
 
-def binding_findings(scene: Scene) -> Iterator[Finding]:
-    """Yield what happened to bound servers since the last apply; problems that would stop a plan are errors."""
+def binding_findings(scene: Scene, disks: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield what happened to bound servers since the last apply; problems that would stop a plan are errors.
+
+    ``disks`` are the findings about their disks.
+    """
     if scene.situation.inventory is None:
         return
     live = scene.state.live.get("bindings", {})
@@ -60,19 +62,19 @@ def binding_findings(scene: Scene) -> Iterator[Finding]:
                 since=bound.server.created_at,
                 hint="nothing to do; the next apply records it",
             )
-    yield from disk_findings(scene)
+    yield from disks
     yield from (contest_finding(contest) for contest in scene.contests)
 
 
-def objective_findings(scene: Scene) -> Iterator[Finding]:
-    """Yield the servers whose newest good backup is older than an objective allows."""
+def objective_findings(scene: Scene, newest_good: Mapping[ServerKey, datetime]) -> Iterator[Finding]:
+    """Yield the servers whose newest good backup, given for each that has one, is older than an objective allows."""
     for name, objective in _objectives(scene):
         if objective.rpo is None:
             continue
         for key, server in scene.situation.servers().items():
             if not matches(objective.match, server):
                 continue
-            newest = max((b.instant for b in scene.backups.get(key, ()) if b.good), default=None)
+            newest = newest_good.get(key)
             due_from = newest or _obliged_since(scene, name, key, server)
             if due_from is None or scene.situation.now - due_from <= objective.rpo:
                 continue

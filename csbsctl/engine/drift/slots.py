@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from csbsctl.clock import format_instant
@@ -16,16 +16,18 @@ from csbsctl.model.slots import AHEAD
 from csbsctl.rules.schedule import Timetable, delay
 
 
-def missed_findings(scene: Scene) -> Iterator[Finding]:
-    """Yield the servers whose newest closed slot gave no backup, good or bad, and was not passed over as busy."""
-    newest = _NewestSlots(scene)
+def missed_findings(scene: Scene, served: Collection[ServerKey]) -> Iterator[Finding]:
+    """Yield the servers whose newest closed slot gave no backup, good or bad, and was not passed over as busy.
+
+    ``served`` are the servers whose newest closed slot did give one.
+    """
+    newest = NewestSlots(scene)
     for key, bond in scene.bonds.items():
         slot = newest.closed(key, bond)
         since = bound_since(scene, key, bond)
-        if slot is None or since is None or slot <= since:
+        if slot is None or since is None or slot <= since or key in served:
             continue
-        backups = scene.backups.get(key, ())
-        if _served(scene, backups, bond.policy, slot) or _passed_over(scene, key, bond.policy, slot):
+        if _passed_over(scene, key, bond.policy, slot):
             continue
         yield finding(
             FindingClass.MISSED,
@@ -37,7 +39,7 @@ def missed_findings(scene: Scene) -> Iterator[Finding]:
         )
 
 
-class _NewestSlots:
+class NewestSlots:
     """Finds, policy by policy, the newest slot that can no longer be started."""
 
     def __init__(self, scene: Scene) -> None:
@@ -46,6 +48,7 @@ class _NewestSlots:
         self._known: dict[tuple[str, timedelta], datetime | None] = {}
 
     def closed(self, key: ServerKey, bond: Bond) -> datetime | None:
+        """Return the newest closed slot of a server's policy; None for a policy that is off or gone."""
         policy = self._scene.policies.get(bond.policy)
         if policy is None or not policy.enabled:
             return None
@@ -61,7 +64,7 @@ class _NewestSlots:
         return self._known[bond.policy, lag]
 
 
-def _served(scene: Scene, backups: Sequence[Backup], policy: str, slot: datetime) -> bool:
+def served(scene: Scene, backups: Sequence[Backup], policy: str, slot: datetime) -> bool:
     """Tell whether a slot gave a backup, or fell while another was being made (it is then skipped, not missed)."""
     latest = scene.situation.now + AHEAD
     return any(
