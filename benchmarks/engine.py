@@ -175,7 +175,7 @@ def write_servers(folder: Path, size: int) -> None:
     (folder / "servers.jsonl").write_text(servers + "\n")
 
 
-def write_configuration(folder: Path, size: int, *, changed: int = 0) -> None:
+def write_configuration(folder: Path, size: int, *, changed: int = 0, keep: int = 30) -> None:
     """Write a configuration of ``size`` bindings of one server each, every ``changed``-th under another policy."""
     lines = [
         "version: 1",
@@ -186,7 +186,7 @@ def write_configuration(folder: Path, size: int, *, changed: int = 0) -> None:
     ]
     lines.append("policies:")
     lines += [
-        f'  p{n}: {{schedule: {{at: ["{n:02}:00"]}}, retention: {{count: 30}}}}' for n in range(POLICIES)
+        f'  p{n}: {{schedule: {{at: ["{n:02}:00"]}}, retention: {{count: {keep}}}}}' for n in range(POLICIES)
     ]
     lines.append("bindings:")
     for n in range(size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,28 +88,37 @@ def list_(
     ] = False,
 ) -> None:
     """List backups, oldest first."""
+    from csbsctl.cli.spool import Spool
     from csbsctl.protection.status import backup_views
 
     views = backup_views(session.reading_site(), server=server, policy=policy, hidden=all_)
-    session.result(views)
-    session.out.table(
-        ("ID", "NAME", "SERVER", "POLICY", "STATE", "KIND", "STARTED", "SIZE", "STORED", "EXPIRES"),
-        [
-            (
-                v["id"][:8],
-                v["name"],
-                v["server"]["name"],
-                v["policy"],
-                _state(v),
-                v["kind"],
-                minute(v["started_at"]),
-                format_size(v["size"]),
-                format_size(v["stored"]),
-                (v["expires_at"] or "-")[:10],
-            )
-            for v in views
-        ],
-        empty="There are no backups yet." if not (server or policy) else "No backup fits.",
+    as_json = session.out.as_json
+    # Without its Z the time of a whole second sorts before those within the second.
+    keyed = ((f"{view['started_at'].removesuffix('Z')} {view['id']}", view) for view in views)
+    spool = Spool((key, view if as_json else _row(view)) for key, view in keyed)
+    if as_json:
+        session.out.results(spool)
+    else:
+        session.out.table(
+            ("ID", "NAME", "SERVER", "POLICY", "STATE", "KIND", "STARTED", "SIZE", "STORED", "EXPIRES"),
+            spool,
+            empty="There are no backups yet." if not (server or policy) else "No backup fits.",
+        )
+    spool.close()
+
+
+def _row(view: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        view["id"][:8],
+        view["name"],
+        view["server"]["name"],
+        view["policy"],
+        _state(view),
+        view["kind"],
+        minute(view["started_at"]),
+        format_size(view["size"]),
+        format_size(view["stored"]),
+        (view["expires_at"] or "-")[:10],
     )
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from csbsctl.errors import CsbsError, NotConfirmed
@@ -51,6 +51,17 @@ class Output:
         if self.as_json:
             _print(json.dumps(document, indent=2, default=str, ensure_ascii=False), sys.stdout)
 
+    def results(self, documents: Iterable[Any]) -> None:
+        """Print a JSON array as ``result`` does, item by item: for what is too much to hold at once."""
+        if not self.as_json:
+            return
+        before = "["
+        for document in documents:
+            text = json.dumps(document, indent=2, default=str, ensure_ascii=False)
+            _print(f"{before}\n  {text.replace(chr(10), chr(10) + '  ')}", sys.stdout, end="")
+            before = ","
+        _print("[]" if before == "[" else "\n]", sys.stdout)
+
     def event(self, document: Mapping[str, Any]) -> None:
         """Print one line of JSON lines when ``--json`` was given."""
         if self.as_json:
@@ -65,15 +76,22 @@ class Output:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color else text
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
-        """Print rows under headings, columns aligned; a sentence where there are none."""
-        texts = [[_cell(value) for value in row] for row in rows]
-        if not texts:
+        """Print rows under headings, columns aligned; a sentence where there are none.
+
+        What is no iterator (a list, a spool) is gone through twice rather than held.
+        """
+        rows = list(rows) if isinstance(rows, Iterator) else rows
+        widths = [len(column) for column in columns]
+        found = False
+        for row in rows:
+            found = True
+            widths = [max(width, len(_cell(value))) for width, value in zip(widths, row, strict=True)]
+        if not found:
             self.say(empty)
             return
-        widths = [max(len(row[i]) for row in [list(columns), *texts]) for i in range(len(columns))]
-        for number, row in enumerate([list(columns), *texts]):
-            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            self.say(self.paint(line, "bold") if number == 0 else line)
+        self.say(self.paint(_line(columns, widths), "bold"))
+        for row in rows:
+            self.say(_line([_cell(value) for value in row], widths))
 
     def confirm(self, question: str, *, yes: bool, expect: str = "yes") -> None:
         """Ask, and go on only when the expected word is typed.
@@ -93,14 +111,18 @@ class Output:
             raise NotConfirmed("not confirmed; nothing was changed")
 
 
-def _print(text: str, stream: TextIO) -> None:
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _print(text: str, stream: TextIO, end: str = "\n") -> None:
     """Print at once. A reader that went away has seen enough: the rest goes nowhere, and the work goes on.
 
     Raises:
         CsbsError: what the output goes to is full.
     """
     try:
-        print(text, file=stream, flush=True)
+        print(text, file=stream, end=end, flush=bool(end))
     except BrokenPipeError:
         hush(stream)
     except OSError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -28,31 +29,41 @@ HORIZON = timedelta(days=400)
 
 def backup_views(
     site: Site, *, server: str | None = None, policy: str | None = None, hidden: bool = False
-) -> list[dict[str, Any]]:
-    """Return backups for lists, oldest first; ``hidden`` adds those that expired. Those being made are among them."""
-    if server is not None:
-        backups = list(site.vault.catalogue.backups(*find_backed_up_server(site, server)))
-    else:
-        backups = list(site.vault.catalogue.all())
-    expiry = _Expiry(site)
-    expiry.know(backups)
-    known = {backup.id for backup in backups}
-    wanted = {(b.provider, b.server.id) for b in backups} if server is not None else None
+) -> Iterator[dict[str, Any]]:
+    """Yield backups for lists, server by server; ``hidden`` adds those that expired. Those being made are among them.
+
+    A few servers' backups are in memory at a time. No cloud is asked, but for a name that no backup has.
+    """
+    key = find_backed_up_server(site, server) if server is not None else None
+    making: dict[tuple[str, str], list[Backup]] = {}
     for draft in _being_made(site.vault.jobs.open()):
-        if draft.id not in known and (wanted is None or (draft.provider, draft.server.id) in wanted):
-            backups.append(draft)
-    backups = list(expiry.under_present_names(backups))
-    shown = [b for b in backups if (hidden or not b.expired) and policy in (None, b.policy)]
-    shown.sort(key=lambda backup: (backup.started_at, backup.id))
-    return [_backup(backup, expiry.of(backup)) for backup in shown]
+        if key in (None, (draft.provider, draft.server.id)):
+            making.setdefault((draft.provider, draft.server.id), []).append(draft)
+    expiry = _Expiry(site)
+
+    def views(owner: tuple[str, str], found: Sequence[Backup]) -> Iterator[dict[str, Any]]:
+        known = {backup.id for backup in found}
+        drafts = [draft for draft in making.pop(owner, ()) if draft.id not in known]
+        backups = expiry.under_present_names([*found, *drafts])
+        ends = expiry.all_of(*owner, backups)
+        for backup in backups:
+            if (hidden or not backup.expired) and policy in (None, backup.policy):
+                yield _backup(backup, ends.get(backup.id))
+
+    for owner, backups in site.vault.catalogue.each(None if key is None else [key]):
+        yield from views(owner, backups)
+    for owner in list(making):
+        yield from views(owner, ())
 
 
 def backup_view(site: Site, backup: Backup) -> dict[str, Any]:
     """Return one backup with everything that is known of it."""
     expiry = _Expiry(site)
     (backup,) = expiry.under_present_names([backup])
+    others = site.vault.catalogue.backups(backup.provider, backup.server.id)
+    ends = expiry.all_of(backup.provider, backup.server.id, expiry.under_present_names(others))
     return {
-        **_backup(backup, expiry.of(backup)),
+        **_backup(backup, ends.get(backup.id)),
         "description": backup.description,
         "stack": backup.stack,
         "slot": _instant(backup.slot),
@@ -85,9 +96,8 @@ def policy_views(site: Site) -> list[dict[str, Any]]:
 
 def _policies(site: Site, agenda: Agenda) -> list[dict[str, Any]]:
     now = site.clock.now()
-    members: dict[str, list[Bound]] = {}
-    for bound, _ in agenda.bound():
-        members.setdefault(bound.policy, []).append(bound)
+    servers = Counter(bound.policy for bound, _ in agenda.bound())
+    last_runs = _last_runs(site, agenda)
     views = []
     for name, policy in agenda.declared.policies.items():
         anchor = agenda.state.anchors.get(name) or agenda.state.since.get(f"policy.{name}") or now
@@ -97,8 +107,8 @@ def _policies(site: Site, agenda: Agenda) -> list[dict[str, Any]]:
                 "name": name,
                 "enabled": policy.enabled,
                 "next_run": _instant(following),
-                "last_run": _instant(_last_run(site, agenda, name, members.get(name, ()))),
-                "servers": len(members.get(name, ())),
+                "last_run": _instant(last_runs.get(name)),
+                "servers": servers[name],
             }
         )
     return views
@@ -127,13 +137,15 @@ def find_backed_up_server(site: Site, wanted: str) -> tuple[str, str]:
         NotFound: there is none (CSBS.6000).
         UsageError: the name fits several.
     """
-    names = {(b.provider, b.server.id): b.server.name for b in site.vault.catalogue.all()}
+    names = {key: backups[-1].server.name for key, backups in site.vault.catalogue.each() if backups}
     found = [key for key, name in names.items() if wanted == key[1]]
     found = found or [key for key, name in names.items() if wanted == name]
-    live = [s for provider in site.providers.values() for s in _fitting(provider.servers(), wanted)]
+    live: list[Server] = []
+    if len(found) != 1:  # only then a cloud is asked
+        live = [s for provider in site.providers.values() for s in _fitting(provider.servers(), wanted)]
     if not found:
         found = [(server.provider, server.id) for server in live]
-    if len(found) > 1:
+    elif len(found) > 1:
         # A name that moved on to another server means the one that bears it now, if that one has backups.
         bearers = [key for key in found if key in {(s.provider, s.id) for s in live}]
         found = bearers or found
@@ -157,35 +169,22 @@ class _Expiry:
         self._state = site.vault.control.head().stacks.get(site.stack) or StackState(live={}, applied={})
         self._declared = Declared.model_validate(self._state.live)
         self._outlooks: dict[str, Outlook | None] = {}
-        self._ends: dict[tuple[str, str, str], Mapping[str, datetime]] = {}
-        self._known: dict[tuple[str, str], list[Backup]] = {}
-
-    def know(self, backups: Iterable[Backup]) -> None:
-        """Take note of all backups of some servers, which need not be read again then."""
-        for backup in backups:
-            self._known.setdefault((backup.provider, backup.server.id), []).append(backup)
 
     def under_present_names(self, backups: Sequence[Backup]) -> tuple[Backup, ...]:
         """Return backups as belonging to the policy that their own became by a rename."""
         return under_present_names(backups, self._state, self._site.stack)
 
-    def of(self, backup: Backup) -> datetime | None:
-        """Return when a backup stops being offered; None when nothing in sight ends it."""
-        if backup.policy is None:
-            return None
-        key = (backup.provider, backup.server.id, backup.policy)
-        if key not in self._ends:
-            self._ends[key] = self._all_ends(*key)
-        end = self._ends[key].get(backup.id, FOREVER)
-        return None if end == FOREVER else end
-
-    def _all_ends(self, provider: str, server: str, policy: str) -> Mapping[str, datetime]:
-        """Return when a policy ends the backups of a server; nothing where it does not prune it."""
-        outlook = self._outlook(policy)
-        if outlook is None or not self._is_bound(provider, server, policy):
-            return {}
-        backups = self._known.get((provider, server)) or self._site.vault.catalogue.backups(provider, server)
-        return outlook.existing_ends(self.under_present_names(backups))
+    def all_of(self, provider: str, server: str, backups: Sequence[Backup]) -> dict[str, datetime]:
+        """Return when each of a server's backups stops being offered; nothing for those that nothing in sight ends."""
+        ends: dict[str, datetime] = {}
+        for policy in {backup.policy for backup in backups if backup.policy is not None}:
+            outlook = self._outlook(policy)
+            if outlook is None or not self._is_bound(provider, server, policy):
+                continue
+            found = outlook.existing_ends(backups)
+            own = (b.id for b in backups if b.policy == policy)
+            ends.update((i, found[i]) for i in own if found.get(i, FOREVER) != FOREVER)
+        return ends
 
     def _outlook(self, policy: str) -> Outlook | None:
         if policy not in self._outlooks:
@@ -249,8 +248,8 @@ def _backup(backup: Backup, expires_at: datetime | None) -> dict[str, Any]:
     }
 
 
-def server_view(server: Server, bound: Bound | None = None, last: Backup | None = None) -> dict[str, Any]:
-    """Return one server: what binds it, if anything, and its newest good backup."""
+def server_view(server: Server, bound: Bound | None = None, last: datetime | None = None) -> dict[str, Any]:
+    """Return one server: what binds it, if anything, and its newest good recovery point."""
     refusal = protectability(server)
     return {
         "id": server.id,
@@ -268,23 +267,31 @@ def server_view(server: Server, bound: Bound | None = None, last: Backup | None 
         "binding": bound.binding if bound else None,
         "protectable": refusal is None,
         "reason": f"{refusal.reason} ({refusal.code})" if refusal else None,
-        "last_backup": _instant(last.instant) if last else None,
+        "last_backup": _instant(last),
     }
 
 
-def _newest_good(site: Site) -> dict[tuple[str, str], Backup]:
-    newest: dict[tuple[str, str], Backup] = {}
-    for backup in site.vault.catalogue.all():
-        key = backup.provider, backup.server.id
-        if backup.good and (key not in newest or newest[key].instant < backup.instant):
-            newest[key] = backup
+def _newest_good(site: Site) -> dict[tuple[str, str], datetime]:
+    """Return the newest good recovery point of each server that has one."""
+    newest = {}
+    for key, backups in site.vault.catalogue.each():
+        good = max((backup.instant for backup in backups if backup.good), default=None)
+        if good is not None:
+            newest[key] = good
     return newest
 
 
-def _last_run(site: Site, agenda: Agenda, policy: str, members: Iterable[Bound]) -> datetime | None:
-    """Return when a backup of a policy was last started, of whichever server."""
-    backups = (backup for bound in members for backup in agenda.backups(site, bound.server))
-    return max((backup.started_at for backup in backups if backup.policy == policy), default=None)
+def _last_runs(site: Site, agenda: Agenda) -> dict[str, datetime]:
+    """Return when a backup of each policy was last started, of whichever server it has."""
+    last: dict[str, datetime] = {}
+    policies = {(b.server.provider, b.server.id): b.policy for b, _ in agenda.bound()}
+    for key, found in site.vault.catalogue.each(policies.keys()):
+        policy = policies[key]
+        backups = under_present_names(found, agenda.state, agenda.stack)
+        started = max((b.started_at for b in backups if b.policy == policy), default=None)
+        if started is not None:
+            last[policy] = max(started, last.get(policy, started))
+    return last
 
 
 def _being_made(jobs: Iterable[Job]) -> list[Backup]:

@@ -304,7 +304,7 @@ def test_views_have_the_keys_that_scripts_rely_on(world: World):
     world.declare(NIGHTLY)
     for number in range(2):
         world.run(world.night(number))
-    (first, _) = views = backup_views(world.site, server="web-01")
+    (first, _) = views = list(backup_views(world.site, server="web-01"))
     assert [v["policy"] for v in views] == ["gold", "gold"]
     assert first["expires_at"] == "2026-11-04T02:00:00Z", "when the third later night makes it the fourth"
     (web, other) = server_views(world.site)
