@@ -6,6 +6,7 @@ come from the configuration and the vault; only simulated clouds are asked for t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -25,7 +26,7 @@ Candidate = tuple[str, str]
 """What is typed, and a word about it."""
 
 PATIENCE = 1.5
-"""Seconds after which what was found so far has to do."""
+"""Seconds after which what was found so far has to do; ``CSBSCTL_COMPLETION_PATIENCE`` says otherwise."""
 
 _MOST = 500
 _RECENT = 50
@@ -83,8 +84,15 @@ def _offer(
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(_patience())
     return list(found.copy().items())
+
+
+def _patience() -> float:
+    try:
+        return float(os.environ.get("CSBSCTL_COMPLETION_PATIENCE", PATIENCE))
+    except ValueError:
+        return PATIENCE
 
 
 def _session(ctx: typer.Context) -> Session:

@@ -31,7 +31,7 @@ WHOLE = Boundary("fetch.disk.whole", "a disk is whole in the folder, under its t
 NAMED = Boundary("fetch.disk.named", "a disk is whole in the folder, under its own name")
 
 _PIECE = 4 * 1024 * 1024
-_NOTE_EVERY = 1024 * 1024 * 1024
+_NOTE_EVERY = 128 * 1024 * 1024
 _AHEAD = 4
 _READERS = 2
 _ZEROS = bytes(_PIECE)

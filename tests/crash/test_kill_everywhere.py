@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tests.crash.conftest import Yard
 
 pytestmark = pytest.mark.slow
+FILE_SYSTEM = Path(__file__).parents[1] / "fixtures" / "filesystem" / "ext4.img.xz"
 
 
 def nothing(_yard: Yard) -> None: ...
@@ -68,6 +71,23 @@ def damage_a_pack(yard: Yard) -> None:
     pack.write_bytes(stored)
     shutil.rmtree(data / "index")
     shutil.rmtree(yard.folder / "cloud" / "cache", ignore_errors=True)
+
+
+def a_larger_disk(yard: Yard) -> None:
+    """Back up a disk that is long enough for a note on the way."""
+    yard("sim", "disk", "attach", "web-01", "130M")
+    yard("backup", "create", "web-01", "--name", "large")
+    yard.note()
+
+
+def a_file_system(yard: Yard) -> None:
+    """Back up a disk with files on it."""
+    image = yard.folder / "ext4.img"
+    image.write_bytes(lzma.decompress(FILE_SYSTEM.read_bytes()))
+    yard("sim", "disk", "attach", "web-01", f"{image.stat().st_size}")
+    yard("sim", "disk", "import", "web-01:2", str(image))
+    yard("backup", "create", "web-01", "--name", "files")
+    yard.note()
 
 
 @dataclass(frozen=True)
@@ -131,6 +151,21 @@ STORIES = {
             "cloud.volume.created:2",
         ),
         repeatable=False,
+    ),
+    "volumes alone": Story(
+        ("restore", "first@web-01", "--no-server", "--as", "alone"),
+        ("restore.restored:2", "cloud.volumes.kept", "restore.kept"),
+        repeatable=False,
+    ),
+    "fetch disks": Story(
+        ("restore", "large@web-01", "--to", "fetched"),
+        ("fetch.journalled", "fetch.disk.noted", "fetch.disk.whole", "fetch.disk.named:3", "fetch.written"),
+        a_larger_disk,
+    ),
+    "fetch files": Story(
+        ("restore", "files@web-01", "--path", "/*", "--to", "fetched"),
+        ("fetch.file.placed", "fetch.file.placed:3"),
+        a_file_system,
     ),
     "image": Story(
         ("image", "create", "first@web-01", "--name", "silver"),

@@ -121,7 +121,7 @@ NAMES = (
     (("--at", "2026-13-40", "plan"), "2026-11-22T18:00:00Z"),
     (("backup", "delete"), "--server"),
     (("backup", "verify"), "--all"),
-    (("restore", "before"), "--in-place or --as NAME"),
+    (("restore", "before"), "--in-place, --as NAME, --no-server"),
     (("restore", "before", "--in-place", "--map", "x"), "DISK=DISK"),
     (("run", "--watch", "--every", "soon"), "30m"),
     (("apply", "nosuch.plan"), "nosuch.plan"),
