@@ -34,6 +34,9 @@ _BACKUPS: TypeAdapter[tuple[Backup, ...]] = TypeAdapter(tuple[Backup, ...])
 _REMEMBERED = 64
 """Servers whose backups are kept at hand: parsed they are large, and there may be very many servers."""
 
+_WRITTEN = 32
+"""Servers whose backups are kept at hand as they are written: a commit changes one or two of perhaps hundreds."""
+
 _AHEAD = 4
 """Servers in the window for each thread that reads all of them, for the same reason."""
 
@@ -57,9 +60,10 @@ class Catalogue:
         self._clock = clock
         self._known: dict[str, Generation] = {}
         self._recent: OrderedDict[str, tuple[int, Backups]] = OrderedDict()
+        self._forms: OrderedDict[str, list[tuple[Backup, Any]]] = OrderedDict()
         self._lock = threading.Lock()
-        """Guards ``_known``, the newest generation seen of each server without its backups, and ``_recent``, the
-        backups of the servers last looked at with their generation."""
+        """Guards ``_known``, the newest generation seen of each server without its backups, ``_recent``, the backups of
+        the servers last looked at with their generation, and ``_forms``, those of the servers last written, as written."""
 
     def servers(self) -> list[tuple[str, str]]:
         """Return provider and server id of everything that was ever backed up, sorted."""
@@ -181,7 +185,7 @@ class Catalogue:
                 "provider": provider,
                 "server": server,
                 "fence": max(fence, highest),
-                "backups": _BACKUPS.dump_python(after, mode="json", exclude_defaults=True),
+                "backups": self._plain(segment, after),
                 "slots": {
                     policy: log.model_dump(mode="json", exclude_defaults=True) for policy, log in logs.items()
                 },
@@ -198,6 +202,18 @@ class Catalogue:
             f"the backups of {server} ({provider}) are being changed by others all the time",
             hint="try again later",
         )
+
+    def _plain(self, segment: str, backups: tuple[Backup, ...]) -> list[Any]:
+        """Return the plain forms of a server's backups; of those that did not change, the ones made before."""
+        with self._lock:
+            before = {id(backup): (backup, form) for backup, form in self._forms.get(segment, ())}
+        forms = [before.get(id(backup)) or (backup, _form(backup)) for backup in backups]
+        with self._lock:
+            self._forms[segment] = forms
+            self._forms.move_to_end(segment)
+            while len(self._forms) > _WRITTEN:
+                self._forms.popitem(last=False)
+        return [form for _, form in forms]
 
     def _series(self, segment: str) -> Series:
         return Series(self._store, self._codec, f"{FOLDER}/{segment}")
@@ -297,6 +313,10 @@ def _parse(key: str, generation: Generation) -> tuple[Backup, ...]:
         raise damaged(
             key, f"{error.error_count()} fields of its backups are not what they should be"
         ) from error
+
+
+def _form(backup: Backup) -> Any:
+    return backup.model_dump(mode="json", exclude_defaults=True)
 
 
 def _slots(generation: Generation) -> dict[str, SlotLog]:

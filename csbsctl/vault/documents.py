@@ -23,7 +23,7 @@ FORMAT = 1
 _LARGEST = 1 << 30
 _LEVEL = 3
 _local = threading.local()
-"""Holds each thread's decompressor: making one costs five times as much as using it."""
+"""Holds each thread's compressor and decompressor: making one costs several times as much as using it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Codec:
     def encode(self, key: str, document: dict[str, Any]) -> bytes:
         """Return the bytes to store under a key."""
         text = to_json({"format": FORMAT, **document})
-        packed = zstandard.ZstdCompressor(level=_LEVEL).compress(text)
+        packed = _compressor().compress(text)
         return self.sealer.seal(packed, key.encode())
 
     def decode(self, key: str, stored: bytes) -> dict[str, Any]:
@@ -55,6 +55,14 @@ class Codec:
         if document.get("format") != FORMAT:
             raise newer(key, document.get("format"))
         return document
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    try:
+        found: zstandard.ZstdCompressor = _local.compressor
+    except AttributeError:
+        found = _local.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    return found
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:

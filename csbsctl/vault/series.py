@@ -158,7 +158,7 @@ class Series:
         A series that keeps everything grows long; in a bucket its end is searched, not listed from the start.
         """
         if self._keep is not None or not self._store.remote:
-            return max(self.numbers(), default=0)
+            return _last_of(self._store.keys(self.prefix + "/"), self.prefix)
         low, step = 0, _PAGE
         while self._has_after(low + step):
             low, step = low + step, step * 2
@@ -230,6 +230,18 @@ class Series:
             f"somebody else wrote generation {number} of {self.prefix} first",
             hint="run the command again; it starts from what is there now",
         )
+
+
+def _last_of(keys: Iterator[str], prefix: str) -> int:
+    """Return the highest generation number among keys in key order, 0 when there is none: numbers have leading zeros.
+
+    Asked at every step of every job, so nothing but the last number is read.
+    """
+    cut, last = len(prefix) + 1, ""
+    for key in keys:
+        if key.endswith(SUFFIX) and (name := key[cut : -len(SUFFIX)]).isdigit():
+            last = name
+    return int(last or 0)
 
 
 def numbers_of(keys: Iterator[str], prefix: str) -> list[int]:
