@@ -15,6 +15,11 @@ AHEAD = timedelta(minutes=5)
 """Instants further in the future than this come from a clock that was wrong, then or now."""
 
 
+def not_ahead(instants: Iterable[datetime | None], now: datetime) -> list[datetime]:
+    """Return the instants that can be believed at ``now``; None is nothing to believe."""
+    return [instant for instant in instants if instant is not None and instant - now <= AHEAD]
+
+
 class SlotLog(Record):
     """The newest slot that was dealt with in whatever way, and the newest of those that gave no backup."""
 

@@ -17,7 +17,7 @@ from csbsctl.model.declared import Binding, Declared
 from csbsctl.model.job import Job, JobKind
 from csbsctl.model.policy import Policy
 from csbsctl.model.server import Server
-from csbsctl.model.slots import SlotLog
+from csbsctl.model.slots import SlotLog, not_ahead
 from csbsctl.protection.events import SlotMissed
 from csbsctl.protection.site import Site
 from csbsctl.rules.contention import Claim, claim, first
@@ -209,9 +209,10 @@ def due_for(
     taken: Collection[datetime] = (),
 ) -> DueResult:
     """Return what a bound server owes its policy; slots that somebody is working on (``taken``) are nobody else's."""
-    since = _since(agenda, bound, now)
-    timetable = Timetable(policy.schedule, agenda.state.anchors.get(bound.policy, since))
     last = max([slot for slot in (log.last, *taken) if slot is not None], default=None)
+    late = policy.schedule.start_within + delay(policy.schedule, bound.server.id)
+    since = _since(agenda, bound, now, otherwise=last or now - late)
+    timetable = Timetable(policy.schedule, agenda.state.anchors.get(bound.policy, since))
     result = due_slots(
         timetable,
         since=since,
@@ -267,8 +268,11 @@ def slots_under_way(jobs: Collection[Job], bound: Bound) -> tuple[datetime, ...]
     )
 
 
-def _since(agenda: Agenda, bound: Bound, now: datetime) -> datetime:
-    """Return when the server came under the policy: the latest of what says so (design section 8)."""
+def _since(agenda: Agenda, bound: Bound, now: datetime, otherwise: datetime) -> datetime:
+    """Return when the server came under the policy: the latest of what says so (design section 8).
+
+    ``otherwise`` counts instead of what a clock that ran ahead wrote: else nothing were due until then.
+    """
     known = agenda.state.since
     addresses = (
         f"policy.{bound.policy}",
@@ -278,7 +282,8 @@ def _since(agenda: Agenda, bound: Bound, now: datetime) -> datetime:
     moments = [known[address] for address in addresses if address in known]
     if bound.server.created_at:  # a named one, too: it may have been built anew under its name
         moments.append(bound.server.created_at)
-    return max(moments, default=agenda.at or now)
+    believed = not_ahead(moments or [agenda.at or now], now)
+    return max(believed if len(believed) == max(len(moments), 1) else [*believed, otherwise])
 
 
 def _is_long_known(agenda: Agenda, bound: Bound) -> bool:

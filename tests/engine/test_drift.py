@@ -175,6 +175,15 @@ def test_slots_of_a_policy_that_is_off_or_from_before_the_binding_are_not_missed
     assert classes(world) == []
 
 
+def test_an_apply_by_a_clock_that_ran_ahead_hides_no_missed_slot(world):
+    world.apply(SHOP)
+    world.clock.advance(timedelta(days=40))
+    edited = {**SHOP, "policies": {"gold": {**GOLD, "schedule": {"at": ["03:00"]}}}}
+    world.apply(edited)
+    world.clock.advance(timedelta(days=-38))
+    assert classes(world, edited) == ["missed", "missed"]
+
+
 def test_a_recovery_point_older_than_its_objective(world):
     declared = {**SHOP, "objectives": {"prod": {"match": {"name": "web-01"}, "rpo": "26h"}}}
     world.apply(declared)

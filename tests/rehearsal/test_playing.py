@@ -199,6 +199,27 @@ def test_a_runner_whose_clock_runs_ahead_prunes_nothing(bench):
     assert said(outcome) == []
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        """{at: 2d12h, clock: {by: 40d, lasts: 12h}}, {at: 2d13h, apply: {change: {policies: {nightly: {schedule: {at: ["03:00"]}}}}}}""",
+        "{at: 2d12h, clock: {by: -5d, lasts: 24h}}, {at: 2d13h, create: {new: {metadata: {tier: web}}}}",
+    ],
+    ids=["an apply by a clock that runs ahead", "a server that is younger than the clock shows"],
+)
+def test_whom_a_policy_has_had_since_a_time_that_is_not_yet_is_backed_up(bench, events):
+    outcome = bench.run(
+        f"""\
+        start: "2027-05-01"
+        span: 6d
+        {WEB.rstrip()}
+        events: [{events}]
+        expect: [{{since: 2d, rpo: 27h}}]
+        """
+    )
+    assert said(outcome) == []
+
+
 def test_a_cloud_with_chains_is_stood_in_for_by_one_that_hides_what_others_need(bench):
     text = bench.configuration.read_text()
     bench.configuration.write_text(

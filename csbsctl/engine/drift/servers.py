@@ -14,6 +14,7 @@ from csbsctl.engine.situation import ServerKey
 from csbsctl.model.declared import Objective
 from csbsctl.model.plan import Finding, FindingClass
 from csbsctl.model.server import Server
+from csbsctl.model.slots import not_ahead
 from csbsctl.rules.matching import assign, matches
 from csbsctl.units import format_duration
 
@@ -91,7 +92,7 @@ def objective_findings(scene: Scene, newest_good: Mapping[ServerKey, datetime]) 
 
 
 def bound_since(scene: Scene, key: ServerKey, bond: Bond) -> datetime | None:
-    """Return since when a server is owed its policy's slots."""
+    """Return since when a server is owed its policy's slots, as far as no clock that ran ahead says so."""
     since = scene.state.since
     server = scene.situation.servers().get(key)
     instants = [
@@ -100,7 +101,7 @@ def bound_since(scene: Scene, key: ServerKey, bond: Bond) -> datetime | None:
         since.get(f"binding.{bond.binding}/{key[1]}"),
         server.created_at if server else None,
     ]
-    return max((instant for instant in instants if instant), default=None)
+    return max(not_ahead(instants, scene.situation.now), default=None)
 
 
 def _obliged_since(scene: Scene, objective: str, key: ServerKey, server: Server) -> datetime | None:
@@ -110,7 +111,7 @@ def _obliged_since(scene: Scene, objective: str, key: ServerKey, server: Server)
         server.created_at,
         bound_since(scene, key, bond) if bond else None,
     )
-    return max((instant for instant in instants if instant), default=None)
+    return max(not_ahead(instants, scene.situation.now), default=None)
 
 
 def _objectives(scene: Scene) -> Iterator[tuple[str, Objective]]:
