@@ -1,22 +1,26 @@
-"""What the soak needs: a moto server that misbehaves from a seed, and the process that commands are forked from."""
+"""What the soak needs: S3 servers that misbehave from a seed, and the process that commands are forked from."""
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import runpy
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import unescape
 
 import pytest
 
-CRASH = runpy.run_path(str(Path(__file__).parents[1] / "crash" / "conftest.py"))
+TESTS = Path(__file__).parents[1]
+CRASH = runpy.run_path(str(TESTS / "crash" / "conftest.py"))
+RADOSGW = TESTS / "s3" / "radosgw.sh"
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 LAG = 1.0
 """Seconds for which a listing may miss what was created."""
@@ -35,9 +39,7 @@ class Misbehaving:
         self.injected = 0
         self.lagging = 0
         self._created: dict[str, float] = {}
-        self._moto = application
-        self._writing = threading.Lock()
-        """Held while an object is written: moto looks, then writes, so on a busy machine two writers could win."""
+        self._application = application
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
 
@@ -68,12 +70,6 @@ class Misbehaving:
             return self._lag(environ, start)
         return self._application(environ, start)
 
-    def _application(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in ("PUT", "POST"):
-            return self._moto(environ, start)
-        with self._writing:
-            return self._moto(environ, start)
-
     def _lag(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a listing without some of what is young."""
         began: list[Any] = []
@@ -97,10 +93,58 @@ class Misbehaving:
         return [shown]
 
 
-@pytest.fixture
-def bucket() -> Iterator[tuple[str, Misbehaving]]:
-    """Return the endpoint of an S3 server with a bucket ``vault``, and how to make it misbehave."""
-    server = pytest.importorskip("moto.server")
+class OneWriter:
+    """moto looks, then writes, so on a busy machine two writers could win: one at a time is let in."""
+
+    def __init__(self, moto: Application) -> None:
+        self._moto = moto
+        self._writing = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("PUT", "POST"):
+            return self._moto(environ, start)
+        with self._writing:
+            return self._moto(environ, start)
+
+
+class Forwarding:
+    """Hands requests on to a real server as they are, signatures included."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._place = urlsplit(endpoint).netloc
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        headers = {
+            name[5:].replace("_", "-").title(): value
+            for name, value in environ.items()
+            if name.startswith("HTTP_") and name not in ("HTTP_EXPECT", "HTTP_CONNECTION")
+        }
+        length = environ.get("CONTENT_LENGTH")
+        body = environ["wsgi.input"].read(int(length)) if length else b""
+        if length:
+            headers["Content-Length"] = length
+        if environ.get("CONTENT_TYPE"):
+            headers["Content-Type"] = environ["CONTENT_TYPE"]
+        connection = HTTPConnection(self._place, timeout=60)
+        try:
+            connection.request(environ["REQUEST_METHOD"], environ["REQUEST_URI"], body or None, headers)
+            with connection.getresponse() as answer:
+                read = answer.read()
+                said = [
+                    (name, value)
+                    for name, value in answer.getheaders()
+                    if name.lower() not in ("connection", "transfer-encoding", "content-length", "date")
+                ]
+                counted = answer.headers.get("Content-Length") or str(len(read))
+                start(f"{answer.status} {answer.reason}", [*said, ("Content-Length", counted)])
+        finally:
+            connection.close()
+        return [read]
+
+
+@contextmanager
+def served(application: Misbehaving) -> Iterator[str]:
+    """Serve an S3 application on loopback with a bucket ``vault``; yields the endpoint."""
     import boto3
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -109,25 +153,57 @@ def bucket() -> Iterator[tuple[str, Misbehaving]]:
 
         def log(self, *arguments: Any) -> None: ...
 
-    application = Misbehaving(server.DomainDispatcherApplication(server.create_backend_app), seed=7)
-    served = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=served.serve_forever, daemon=True)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
-    endpoint = f"http://127.0.0.1:{served.port}"
+    endpoint = f"http://127.0.0.1:{server.port}"
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
     client.create_bucket(Bucket="vault")
     client.close()
-    yield endpoint, application
-    served.shutdown()
-    served.server_close()
+    yield endpoint
+    server.shutdown()
+    server.server_close()
     thread.join()
 
 
 @pytest.fixture
-def starter() -> Iterator[Any]:
-    """Return the process that commands are forked from; it has what opens the bucket."""
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Misbehaving]]:
+    """Return the endpoint of an S3 server in this process with a bucket ``vault``, and how to make it misbehave."""
+    moto = pytest.importorskip("moto.server")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    application = Misbehaving(OneWriter(moto.DomainDispatcherApplication(moto.create_backend_app)), seed=7)
+    with served(application) as endpoint:
+        yield endpoint, application
+
+
+@pytest.fixture
+def real_bucket(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Misbehaving]]:
+    """Return the same in front of a radosgw, which is started for it."""
+    state = tmp_path_factory.mktemp("radosgw")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "csbsctl")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "csbsctl-secret")
+    monkeypatch.setenv("CEPH_MON_PORT", "13320")  # not where make test-s3 has its own
+    monkeypatch.setenv("RGW_PORT", "17481")
+    started = subprocess.run([RADOSGW, "start", state], capture_output=True, text=True, check=False)
+    if started.returncode == 77:
+        pytest.skip(started.stderr.strip().splitlines()[-1])
+    assert started.returncode == 0, started.stderr
+    try:
+        application = Misbehaving(Forwarding(started.stdout.strip().splitlines()[-1]), seed=7)
+        with served(application) as endpoint:
+            yield endpoint, application
+    finally:
+        subprocess.run([RADOSGW, "stop", state], check=False)
+
+
+@pytest.fixture
+def starter(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Return the process that commands are forked from; it inherits what opens the bucket, if there is one."""
+    for name in {"bucket", "real_bucket"} & set(request.fixturenames):
+        request.getfixturevalue(name)
     started = CRASH["Starter"]()
     yield started
     started.close()

@@ -42,6 +42,8 @@ bindings:
 FIRST_NIGHT = datetime(2026, 11, 1, 2, tzinfo=UTC)
 WEB = ("web-0", "web-1", "web-2")
 AT_ONCE = 4
+SECONDS = float(os.environ.get("CSBSCTL_SOAK_SECONDS", "600"))
+"""How long `make soak` lets each kind of store be worked on."""
 FAULTS = (
     *(
         "store unavailable",
@@ -313,7 +315,7 @@ def test_a_short_soak_in_a_bucket_that_misbehaves(tmp_path: Path, starter: Any, 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_ten_minutes_in_a_folder(tmp_path: Path, starter: Any):
-    soak(Soak(tmp_path, starter, LOCAL, int(os.environ.get("CSBSCTL_SOAK_SEED", "1"))), 600)
+    soak(Soak(tmp_path, starter, LOCAL, int(os.environ.get("CSBSCTL_SOAK_SEED", "1"))), SECONDS)
 
 
 @pytest.mark.soak
@@ -321,4 +323,12 @@ def test_ten_minutes_in_a_folder(tmp_path: Path, starter: Any):
 def test_ten_minutes_in_a_bucket_that_misbehaves(tmp_path: Path, starter: Any, bucket: Any):
     endpoint, misbehaving = bucket
     seed = int(os.environ.get("CSBSCTL_SOAK_SEED", "1"))
-    soak(Soak(tmp_path, starter, in_bucket(endpoint), seed, misbehaving), 600)
+    soak(Soak(tmp_path, starter, in_bucket(endpoint), seed, misbehaving), SECONDS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_ten_minutes_in_a_real_bucket_that_misbehaves(tmp_path: Path, starter: Any, real_bucket: Any):
+    endpoint, misbehaving = real_bucket
+    seed = int(os.environ.get("CSBSCTL_SOAK_SEED", "1"))
+    soak(Soak(tmp_path, starter, in_bucket(endpoint), seed, misbehaving), SECONDS)
