@@ -88,6 +88,7 @@ def carry_out(
         text = render_plan(proposal.plan, "text", color=session.out.color, width=session.out.width)
         session.say(text.rstrip("\n"))
     refuse(proposal.verdicts, allow)
+    proposal.check_readable()
     if not proposal.plan.empty and not saved:
         session.out.confirm("Do you want to perform these actions?", yes=yes)
     vault = session.vault(create=True)

@@ -10,6 +10,7 @@ import typer
 
 from csbsctl.cli import completion
 from csbsctl.cli.command import command, group
+from csbsctl.cli.damage import end_with_damage
 from csbsctl.cli.output import minute, plain
 from csbsctl.cli.run import SOME_FAILED
 from csbsctl.cli.session import Session
@@ -91,7 +92,10 @@ def list_(
     from csbsctl.cli.spool import Spool
     from csbsctl.protection.status import backup_views
 
-    views = backup_views(session.reading_site(), server=server, policy=policy, hidden=all_)
+    damaged: dict[tuple[str, str], Damaged] = {}
+    views = backup_views(
+        session.reading_site(), server=server, policy=policy, hidden=all_, damage=damaged.__setitem__
+    )
     as_json = session.out.as_json
     # Without its Z the time of a whole second sorts before those within the second.
     keyed = ((f"{view['started_at'].removesuffix('Z')} {view['id']}", view) for view in views)
@@ -105,6 +109,7 @@ def list_(
             empty="There are no backups yet." if not (server or policy) else "No backup fits.",
         )
     spool.close()
+    end_with_damage(session, damaged)
 
 
 def _row(view: dict[str, Any]) -> tuple[Any, ...]:
@@ -251,7 +256,9 @@ def verify(
     depth = Depth.QUICK if quick else Depth.SAMPLE if sample is not None else Depth.FULL
     with session.site() as site:
         catalogue = site.vault.catalogue
-        chosen = list(catalogue.all()) if all_ else [catalogue.find(name) for name in backups or ()]
+        hurt: dict[tuple[str, str], Damaged] = {}
+        every = catalogue.all(hurt.__setitem__) if all_ else map(catalogue.find, backups or ())
+        chosen = list(every)
         whole = [backup for backup in chosen if backup.state is BackupState.AVAILABLE]
         ended = verify_backups(site, whole, depth, sample or 0.1)
     bad: list[str] = []
@@ -268,16 +275,27 @@ def verify(
         for problem in problems:
             session.say(f"{end.item.name} of {end.item.server.name}: {problem}")
     session.result({"verified": len(rows), "damaged": len(bad), "backups": rows})
-    if (bad or unread) and session.as_json:
+    for error in hurt.values():
+        session.out.note(f"Warning: {error.message}\n  {error.hint}")
+    if (bad or unread or hurt) and session.as_json:
         raise typer.Exit(1)
+    session.say(_verdict(len(rows), bad, unread, len(hurt)))
+
+
+def _verdict(count: int, bad: Sequence[str], unread: Sequence[str], hurt: int) -> str:
+    """Return what there is to say when all is sound; raise what is wrong.
+
+    ``bad`` and ``unread`` are names of backups, ``hurt`` is how many servers have damaged records.
+    """
     if bad:
-        raise Damaged(f"{len(bad)} of {len(rows)} backups are damaged: {', '.join(bad[:5])}")
+        raise Damaged(f"{len(bad)} of {count} backups are damaged: {', '.join(bad[:5])}")
     if unread:
-        raise CsbsError(f"{len(unread)} of {len(rows)} backups could not be read: {', '.join(unread[:5])}")
-    session.say(
-        f"{len(rows)} backup{'s are' if len(rows) != 1 else ' is'} sound."
-        if rows
-        else "There is nothing to verify."
+        raise CsbsError(f"{len(unread)} of {count} backups could not be read: {', '.join(unread[:5])}")
+    if hurt:
+        records = "record of 1 server is" if hurt == 1 else f"records of {hurt} servers are"
+        raise Damaged(f"the {records} damaged; the other {count} backups are sound")
+    return (
+        f"{count} backup{'s are' if count != 1 else ' is'} sound." if count else "There is nothing to verify."
     )
 
 

@@ -133,7 +133,7 @@ def _backups(session: Session) -> Iterator[Candidate]:
     if vault is None:
         return
     taken: set[str] = set()
-    for backup in vault.catalogue.all():
+    for backup in vault.catalogue.all(lambda _server, _damaged: None):
         if backup.expired:
             continue
         yield backup.id if backup.name in taken else backup.name, _about(backup)

@@ -8,6 +8,7 @@ import typer
 
 from csbsctl.cli.command import command
 from csbsctl.cli.completion import policies, servers
+from csbsctl.cli.damage import end_with_damage
 from csbsctl.cli.planning import gather
 from csbsctl.cli.session import Session
 
@@ -40,5 +41,7 @@ def forecast(
     from csbsctl.engine.forecasting import look_ahead
     from csbsctl.report.forecast import render_forecast
 
-    prospect = look_ahead(gather(session), session.stack, days=days, policy=policy, server=server)
+    situation = gather(session)
+    prospect = look_ahead(situation, session.stack, days=days, policy=policy, server=server)
     session.out.raw(render_forecast(prospect, "json" if session.as_json else format, color=session.out.color))
+    end_with_damage(session, situation.backups.damaged)

@@ -69,12 +69,14 @@ class Executor:
         Raises:
             Stale: this stack's part of the control document changed since the proposal was made.
             GuardrailRefusal: it goes past a guardrail that ``allow`` does not name.
+            Damaged: it changes the rules of a server whose backups cannot be read.
             Conflict: others kept committing first.
         """
         for _ in range(_ATTEMPTS):
             head = self.control.head()
             proposal = rebase(proposal, head)
             refuse(proposal.verdicts, allow)
+            proposal.check_readable()
             document = self._document(proposal, head, heads or {})
             if document.stacks == head.stacks:
                 return Applied(proposal.plan, head, committed=False)

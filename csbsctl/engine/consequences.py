@@ -58,7 +58,7 @@ class Scene:
     @cached_property
     def histories(self) -> Histories:
         """Return the reader of existing backups."""
-        return Histories(self.situation.catalogue, self.state, self.stack)
+        return Histories(self.situation.backups, self.state, self.stack)
 
     @cached_property
     def coming(self) -> Mapping[str, Scenario]:

@@ -64,7 +64,7 @@ def look_ahead(
     state = situation.state(stack)
     policies = {name: Policy.model_validate(raw) for name, raw in state.live.get("policies", {}).items()}
     bonds = _chosen(live_bonds(stack, state, situation), policies, policy, server)
-    histories = Histories(situation.catalogue, state, stack)
+    histories = Histories(situation.backups, state, stack)
     groups = _groups(situation, _outlooks(situation, state, policies, days), bonds, histories)
     whole = policy is None and server is None
     frozen = _frozen(situation, histories) if whole else (0, 0)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from csbsctl.engine.situation import BackupReader, ServerKey
+from csbsctl.engine.readable import ReadableBackups
+from csbsctl.engine.situation import ServerKey
 from csbsctl.model.backup import Backup
 from csbsctl.model.control import StackState
 from csbsctl.rules.renames import under_present_names
@@ -20,7 +21,7 @@ _NONE: Mapping[str | None, int] = {}
 class Histories:
     """Reads backups on demand; those of renamed policies come under their new names."""
 
-    def __init__(self, catalogue: BackupReader, state: StackState, stack: str) -> None:
+    def __init__(self, catalogue: ReadableBackups, state: StackState, stack: str) -> None:
         self._catalogue = catalogue
         self._state = state
         self._stack = stack

@@ -19,10 +19,12 @@ from csbsctl.engine.moves import effective_moves, move
 from csbsctl.engine.outside import drift_of
 from csbsctl.engine.paths import changed_paths
 from csbsctl.engine.reach import Reach, resolve
+from csbsctl.engine.readable import damage_findings, name_of
 from csbsctl.engine.redaction import redact
 from csbsctl.engine.situation import ServerKey, Situation
 from csbsctl.engine.succession import succeed
 from csbsctl.engine.verdicts import Verdict, judge
+from csbsctl.errors import Damaged
 from csbsctl.model.control import StackState
 from csbsctl.model.plan import Action, Change, ChangeClass, Plan, Protected
 
@@ -67,6 +69,13 @@ class Proposal:
             now=now,
             targets=self.desired.targets,
         )
+
+    def check_readable(self) -> None:
+        """Raise Damaged when the rules of a server change whose backups cannot be read: their fate is not known."""
+        for key in sorted(self.touched & self.situation.backups.damaged.keys()):
+            error, name = self.situation.backups.damaged[key], name_of(self.situation, key)
+            message = f"this changes the rules of {name} ({key[1]}), whose backups cannot be looked at: {error.message}"
+            raise Damaged(message, hint=error.hint)
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -154,7 +163,7 @@ class Planner:
             base_generation=document.generation,
             changes=changes,
             drift=drift,
-            findings=reach.findings,
+            findings=(*damage_findings(self.situation), *reach.findings),
             protected=_protected(reach, self.situation),
             quota=quota,
             notes=tuple(_notes(self.situation, verdicts)),

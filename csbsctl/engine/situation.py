@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
+from csbsctl.engine.readable import ReadableBackups
 from csbsctl.engine.succession import fresh
+from csbsctl.errors import Damaged
 from csbsctl.model.backup import Backup
 from csbsctl.model.control import ControlDocument, StackState
 from csbsctl.model.server import Server
@@ -20,6 +23,9 @@ Inventory = Mapping[str, Sequence[Server]]
 ServerKey = tuple[str, str]
 """Provider name and server id: what identifies a server across clouds."""
 
+Damage = Callable[[ServerKey, Damaged], None]
+"""Told of a server whose record cannot be read."""
+
 
 class BackupReader(Protocol):
     """Reads backups; the vault's catalogue does."""
@@ -29,9 +35,12 @@ class BackupReader(Protocol):
         ...
 
     def each(
-        self, keys: Collection[ServerKey] | None = None
+        self, keys: Collection[ServerKey] | None = None, damage: Damage | None = None
     ) -> Iterator[tuple[ServerKey, tuple[Backup, ...]]]:
-        """Yield servers that were ever backed up with their backups, oldest first: all, or those of some keys."""
+        """Yield servers that were ever backed up with their backups, oldest first: all, or those of some keys.
+
+        A server whose record is damaged is handed to ``damage``; without it Damaged is raised.
+        """
         ...
 
     def slots(self, provider: str, server: str) -> Mapping[str, SlotLog]:
@@ -47,10 +56,10 @@ class NoBackups:
         return ()
 
     def each(
-        self, keys: Collection[ServerKey] | None = None
+        self, keys: Collection[ServerKey] | None = None, damage: Damage | None = None
     ) -> Iterator[tuple[ServerKey, tuple[Backup, ...]]]:
         """Yield nothing."""
-        del keys
+        del keys, damage
         yield from ()
 
     def slots(self, provider: str, server: str) -> Mapping[str, SlotLog]:
@@ -77,6 +86,11 @@ class Situation:
     def state(self, stack: str) -> StackState:
         """Return a stack's part of the control document; an empty one where the stack is not there yet."""
         return self.document.stacks.get(stack) or fresh()
+
+    @cached_property
+    def backups(self) -> ReadableBackups:
+        """Return the reader of backups that goes on past damaged records and knows which they were."""
+        return ReadableBackups(self.catalogue)
 
     def servers(self) -> Mapping[ServerKey, Server]:
         """Return every known server by provider and id; built once."""

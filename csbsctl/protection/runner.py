@@ -39,10 +39,6 @@ from csbsctl.rules.schedule import delay
 
 LEASE_HELD = "lease.held"
 JOBS_KEPT = timedelta(days=30)
-_MENDING = (
-    "`csbsctl vault check --repair` goes back to the last state that can be read, then `csbsctl backup rebuild` "
-    "adds what that one misses"
-)
 
 
 class Passed(enum.Enum):
@@ -196,7 +192,6 @@ class Runner:
         turns = self._turns(agenda, missed)
         for bound, _ in agenda.bound(self._only):
             if error := self._unreadable.get(bound.server.id):
-                error.hint = _MENDING
                 summary.failed += 1
                 self._report_failure(bound, error)
             summary.missed += note_missed(self._site, bound, missed.get(bound.server.id, ()))

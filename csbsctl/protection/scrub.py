@@ -21,7 +21,7 @@ def scrub(site: Site, budget: int) -> list[Ended[Backup, Verified]]:
     """
     if not budget:
         return []
-    return verify_backups(site, choose(site.vault.catalogue.all(lambda _damage: None), budget))
+    return verify_backups(site, choose(site.vault.catalogue.all(lambda _server, _damage: None), budget))
 
 
 def choose(backups: Iterable[Backup], budget: int) -> list[Backup]:

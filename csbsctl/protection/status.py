@@ -10,7 +10,7 @@ from typing import Any
 
 from csbsctl.clock import format_instant
 from csbsctl.diagnostics import did_you_mean
-from csbsctl.errors import NotFound, UsageError
+from csbsctl.errors import Damaged, NotFound, UsageError
 from csbsctl.model.backup import Backup
 from csbsctl.model.control import StackState
 from csbsctl.model.declared import Declared
@@ -22,17 +22,24 @@ from csbsctl.rules.matching import Bound
 from csbsctl.rules.outlook import FOREVER, Outlook, Scenario
 from csbsctl.rules.renames import under_present_names
 from csbsctl.rules.schedule import Timetable
+from csbsctl.vault.catalogue import Damage
 
 HORIZON = timedelta(days=400)
 """How far ahead expiry is told; what lives longer has none."""
 
 
 def backup_views(
-    site: Site, *, server: str | None = None, policy: str | None = None, hidden: bool = False
+    site: Site,
+    *,
+    server: str | None = None,
+    policy: str | None = None,
+    hidden: bool = False,
+    damage: Damage | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield backups for lists, server by server; ``hidden`` adds those that expired. Those being made are among them.
 
-    A few servers' backups are in memory at a time. No cloud is asked, but for a name that no backup has.
+    A few servers' backups are in memory at a time. No cloud is asked, but for a name that no backup has. A server
+    whose record is damaged is handed to ``damage``, and the others go on.
     """
     key = find_backed_up_server(site, server) if server is not None else None
     making: dict[tuple[str, str], list[Backup]] = {}
@@ -50,7 +57,7 @@ def backup_views(
             if (hidden or not backup.expired) and policy in (None, backup.policy):
                 yield _backup(backup, ends.get(backup.id))
 
-    for owner, backups in site.vault.catalogue.each(None if key is None else [key]):
+    for owner, backups in site.vault.catalogue.each(None if key is None else [key], damage):
         yield from views(owner, backups)
     for owner in list(making):
         yield from views(owner, ())
@@ -76,10 +83,13 @@ def backup_view(site: Site, backup: Backup) -> dict[str, Any]:
     }
 
 
-def server_views(site: Site) -> list[dict[str, Any]]:
-    """Return every server of every cloud: what it is, whether and by what it is protected, and why it cannot be."""
+def server_views(site: Site, damage: Damage | None = None) -> list[dict[str, Any]]:
+    """Return every server of every cloud: what it is, whether and by what it is protected, and why it cannot be.
+
+    A server whose record is damaged is handed to ``damage`` and has no last backup.
+    """
     agenda = read_agenda(site)
-    newest = _newest_good(site)
+    newest = _newest_good(site, damage)
     for error in agenda.away.values():
         raise error
     return [
@@ -90,7 +100,10 @@ def server_views(site: Site) -> list[dict[str, Any]]:
 
 
 def policy_views(site: Site) -> list[dict[str, Any]]:
-    """Return the policies in force: when they run next, when they last ran, and how many servers they reach."""
+    """Return the policies in force: when they run next, when they last ran, and how many servers they reach.
+
+    Servers whose records are damaged count, and their backups do not.
+    """
     return _policies(site, read_agenda(site))
 
 
@@ -133,16 +146,21 @@ def status_view(site: Site, findings: Sequence[Mapping[str, Any]] = ()) -> dict[
 def find_backed_up_server(site: Site, wanted: str) -> tuple[str, str]:
     """Return provider and ID of the server that has (or had) backups, or exists, under an ID or a name.
 
+    Of servers with backups only the names are read, and for an ID nothing is. One whose record is damaged is known by
+    its ID, and by its name while it exists.
+
     Raises:
         NotFound: there is none (CSBS.6000).
         UsageError: the name fits several.
     """
-    names = {key: backups[-1].server.name for key, backups in site.vault.catalogue.each() if backups}
-    found = [key for key, name in names.items() if wanted == key[1]]
+    found = [key for key in site.vault.catalogue.servers() if wanted == key[1]]
+    damaged: dict[tuple[str, str], Damaged] = {}
+    names = {} if found else dict(site.vault.catalogue.names(damaged.__setitem__))
     found = found or [key for key, name in names.items() if wanted == name]
     live: list[Server] = []
-    if len(found) != 1:  # only then a cloud is asked
+    if len(found) != 1 or damaged:  # only then a cloud is asked
         live = [s for provider in site.providers.values() for s in _fitting(provider.servers(), wanted)]
+        found += [key for s in live if (key := (s.provider, s.id)) in damaged]
     if not found:
         found = [(server.provider, server.id) for server in live]
     elif len(found) > 1:
@@ -151,9 +169,11 @@ def find_backed_up_server(site: Site, wanted: str) -> tuple[str, str]:
         found = bearers or found
     if not found:
         raise NotFound(
-            f"there is no server {wanted!r}, and no backup of one",
+            f"there is no server {wanted!r}, and no backup of one"
+            + "".join(f"; {error.message}" for error in [*damaged.values()][:1]),
             code="CSBS.6000",
-            hint=did_you_mean(wanted, names.values()) or "see `csbsctl server list`",
+            hint=did_you_mean(wanted, names.values())
+            or next((error.hint for error in damaged.values()), "see `csbsctl server list`"),
         )
     if len(found) > 1:
         ids = ", ".join(server for _, server in found)
@@ -211,7 +231,10 @@ class _Expiry:
         if policy not in self._members:
             return False
         names = (policy, *(name.rpartition("/")[2] for name in self._state.former.get(policy, ())))
-        slots = self._site.vault.catalogue.slots(provider, server)
+        try:
+            slots = self._site.vault.catalogue.slots(provider, server)
+        except Damaged:  # a backup that is being made of a server whose others cannot be read
+            return False
         logs = [slots[name] for name in names if name in slots]
         if logs and all(log.released for log in logs):
             return False
@@ -271,10 +294,10 @@ def server_view(server: Server, bound: Bound | None = None, last: datetime | Non
     }
 
 
-def _newest_good(site: Site) -> dict[tuple[str, str], datetime]:
+def _newest_good(site: Site, damage: Damage | None) -> dict[tuple[str, str], datetime]:
     """Return the newest good recovery point of each server that has one."""
     newest = {}
-    for key, backups in site.vault.catalogue.each():
+    for key, backups in site.vault.catalogue.each(damage=damage):
         good = max((backup.instant for backup in backups if backup.good), default=None)
         if good is not None:
             newest[key] = good
@@ -285,7 +308,7 @@ def _last_runs(site: Site, agenda: Agenda) -> dict[str, datetime]:
     """Return when a backup of each policy was last started, of whichever server it has."""
     last: dict[str, datetime] = {}
     policies = {(b.server.provider, b.server.id): b.policy for b, _ in agenda.bound()}
-    for key, found in site.vault.catalogue.each(policies.keys()):
+    for key, found in site.vault.catalogue.each(policies.keys(), lambda _server, _error: None):
         policy = policies[key]
         backups = under_present_names(found, agenda.state, agenda.stack)
         started = max((b.started_at for b in backups if b.policy == policy), default=None)

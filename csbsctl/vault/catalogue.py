@@ -9,14 +9,15 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from csbsctl.clock import Clock
 from csbsctl.diagnostics import did_you_mean
-from csbsctl.errors import Conflict, Damaged, LeaseLost, NotFound, UsageError
+from csbsctl.errors import Conflict, CsbsError, Damaged, LeaseLost, NotFound, UsageError
 from csbsctl.model.backup import Backup
 from csbsctl.model.slots import SlotLog
 from csbsctl.vault.concurrency import in_parallel
@@ -43,10 +44,23 @@ _AHEAD = 4
 _FEW = 64
 """So many servers are read one by one rather than after a listing of all."""
 
+_UNLISTED = 0
+"""Stands for the newest generation of a server where no listing told its number."""
+
+MENDING = (
+    "`csbsctl vault check --repair` goes back to the last state that can be read, then `csbsctl backup rebuild` "
+    "adds what that one misses"
+)
+"""What to do about the document of a server that is damaged."""
+
 Key = tuple[str, str]
 """Provider and server id."""
 
+Output = TypeVar("Output")
 Backups = tuple[Backup, ...]
+Damage = Callable[[Key, Damaged], None]
+"""Told of a server whose document cannot be read."""
+
 Change = Callable[[tuple[Backup, ...]], Iterable[Backup]]
 SlotChange = Callable[[SlotLog], SlotLog]
 
@@ -71,74 +85,114 @@ class Catalogue:
 
     def backups(self, provider: str, server: str) -> tuple[Backup, ...]:
         """Return the backups of a server, oldest first; empty when there are none."""
-        return self._head(server_segment(provider, server))[1]
+        with _to_be_mended():
+            return self._head(server_segment(provider, server))[1]
 
     def slots(self, provider: str, server: str) -> dict[str, SlotLog]:
         """Return what became of the slots of each policy on a server, by the policy's name."""
         segment = server_segment(provider, server)
-        generation = self._newest(segment)
-        try:
-            return _slots(generation)
-        except ValidationError as error:
-            key = self._series(segment).key(generation.number)
-            raise damaged(
-                key, f"{error.error_count()} fields of its slots are not what they should be"
-            ) from error
+        with _to_be_mended():
+            generation = self._newest(segment)
+            try:
+                return _slots(generation)
+            except ValidationError as error:
+                key = self._series(segment).key(generation.number)
+                raise damaged(
+                    key, f"{error.error_count()} fields of its slots are not what they should be"
+                ) from error
 
     def fence(self, provider: str, server: str) -> int:
         """Return the highest lease number that ever wrote the backups of a server; 0 when none did."""
         return int(self._newest(server_segment(provider, server)).body.get("fence", 0))
 
-    def each(self, keys: Collection[Key] | None = None) -> Iterator[tuple[Key, Backups]]:
+    def each(
+        self, keys: Collection[Key] | None = None, damage: Damage | None = None
+    ) -> Iterator[tuple[Key, Backups]]:
         """Yield servers that were ever backed up with their backups, of all or of some, in order of their keys.
 
         Few are in memory at a time, however many there are. One listing finds the newest generation of all; what is
-        committed while it runs may be missed.
+        committed while it runs may be missed. A server whose document cannot be read is handed to ``damage``, and the
+        others go on; without it Damaged is raised.
         """
         if keys is not None and len(keys) <= _FEW:
-            known = {server_segment(*key): key for key in sorted(set(keys))}
-            read = in_parallel(lambda segment: self._head(segment)[1], known, self._store.parallel, _AHEAD)
-            yield from ((key, found) for key, found in zip(known.values(), read, strict=True) if found)
-            return
-        wanted = None if keys is None else {server_segment(*key) for key in keys}
-        heads = {s: n for s, n in self._listed_heads().items() if wanted is None or s in wanted}
-        read = in_parallel(self._at, heads.items(), self._store.parallel, _AHEAD)
-        for segment, found in zip(heads, read, strict=True):
-            yield split_segment(segment), found
+            listed = {server_segment(*key): _UNLISTED for key in sorted(set(keys))}
+        else:
+            wanted = None if keys is None else {server_segment(*key) for key in keys}
+            listed = {s: n for s, n in self._listed_heads().items() if wanted is None or s in wanted}
 
-    def all(self, damage: Callable[[Damaged], None] | None = None) -> Iterator[Backup]:
-        """Yield the backups of every server, servers in order of their keys, each server's oldest first.
+        def read(segment: str, number: int) -> Backups:
+            return self._head(segment)[1] if number == _UNLISTED else self._at(segment, number)
 
-        One listing finds the newest generation of all; what is committed while it runs may be missed. A document that
-        cannot be read is handed to ``damage``, and the others go on; without it Damaged is raised.
+        for key, backups in self._spared(read, listed, damage):
+            if backups or listed[server_segment(*key)] != _UNLISTED:
+                yield key, backups
+
+    def names(self, damage: Damage | None = None) -> Iterator[tuple[Key, str]]:
+        """Yield servers that have backups with what they were called in the newest, in order of their keys.
+
+        Cheap, for the backups themselves are not looked at; damage as with ``each``.
         """
 
-        def read(listed: tuple[str, int]) -> tuple[Backup, ...]:
+        def read(segment: str, number: int) -> str:
+            series = self._series(segment)
             try:
-                return self._at(listed)
-            except Damaged as error:
-                if damage is None:
-                    raise
-                damage(error)
-                return ()
+                generation = series.at(number)
+            except NotFound:
+                generation = series.head()
+            try:
+                stored = generation.body.get("backups", [])
+                return str(stored[-1]["server"]["name"]) if stored else ""
+            except (LookupError, TypeError) as error:
+                raise damaged(series.key(generation.number), "its last backup names no server") from error
 
-        heads = self._listed_heads()
-        for backups in in_parallel(read, heads.items(), self._store.parallel, _AHEAD):
+        for key, name in self._spared(read, self._listed_heads(), damage):
+            if name:
+                yield key, name
+
+    def _spared(
+        self, read: Callable[[str, int], Output], heads: Mapping[str, int], damage: Damage | None
+    ) -> Iterator[tuple[Key, Output]]:
+        """Yield what is read of each server; hand those whose documents are damaged to ``damage``, else raise that."""
+
+        def attempt(head: tuple[str, int]) -> Output | Damaged:
+            try:
+                with _to_be_mended():
+                    return read(*head)
+            except Damaged as error:
+                return error
+
+        found = in_parallel(attempt, heads.items(), self._store.parallel, _AHEAD)
+        for segment, result in zip(heads, found, strict=True):
+            if not isinstance(result, Damaged):
+                yield split_segment(segment), result
+            elif damage is None:
+                raise result
+            else:
+                damage(split_segment(segment), result)
+
+    def all(self, damage: Damage | None = None) -> Iterator[Backup]:
+        """Yield the backups of every server as ``each`` does, each server's oldest first."""
+        for _, backups in self.each(damage=damage):
             yield from backups
 
     def find(self, wanted: str) -> Backup:
         """Return the backup that an id, a unique prefix of one (6 or more), a name or ``name@server`` means.
 
+        Servers whose documents are damaged are passed over; a bare name is then not believed to be unique.
+
         Raises:
             NotFound: nothing fits.
-            UsageError: more than one fits.
+            UsageError: more than one fits, or may.
         """
-        found = [backup for backup in self.all() if _fits(backup, wanted)]
+        damaged: dict[Key, Damaged] = {}
+        found = [backup for backup in self.all(damaged.__setitem__) if _fits(backup, wanted)]
         exact = [backup for backup in found if backup.id == wanted] or found
+        if damaged and not any(backup.id.startswith(wanted) or "@" in wanted for backup in exact):
+            raise _perhaps_damaged(wanted, exact, damaged)
         if not exact:
             raise NotFound(
                 f"there is no backup {wanted!r}",
-                hint=_close(wanted, self.all()) or "see `csbsctl backup list --all`",
+                hint=_close(wanted, self.all(damaged.__setitem__)) or "see `csbsctl backup list --all`",
                 code="backup.not-found",
             )
         if len(exact) > 1:
@@ -251,9 +305,8 @@ class Catalogue:
                 continue
             return self._remember(segment, generation), self._keep(segment, generation)
 
-    def _at(self, listed: tuple[str, int]) -> Backups:
+    def _at(self, segment: str, number: int) -> Backups:
         """Return the backups of a generation that was listed; not kept at hand, for there may be very many."""
-        segment, number = listed
         with self._lock:
             known, backups = self._recent.get(segment, (0, ()))
         if known >= number:
@@ -305,6 +358,16 @@ class Catalogue:
             self._recent.pop(segment, None)
 
 
+@contextmanager
+def _to_be_mended() -> Iterator[None]:
+    """Say of damage what mends it."""
+    try:
+        yield
+    except Damaged as error:
+        error.hint = MENDING
+        raise
+
+
 def _parse(key: str, generation: Generation) -> tuple[Backup, ...]:
     stored: list[Any] = generation.body.get("backups", [])
     try:
@@ -332,6 +395,21 @@ def _close(wanted: str, backups: Iterable[Backup]) -> str | None:
     """Return a hint at the backup that was probably meant."""
     known = [name for b in backups for name in (b.name, f"{b.name}@{b.server.name}")]
     return did_you_mean(wanted, known)
+
+
+def _perhaps_damaged(wanted: str, found: Sequence[Backup], damaged: Mapping[Key, Damaged]) -> CsbsError:
+    """Return the error for a backup that may be, or may be one more, in a document that cannot be read."""
+    error = next(iter(damaged.values()))
+    if found:
+        ids = ", ".join(f"{backup.id} (of {backup.server.name})" for backup in found[:5])
+        return UsageError(
+            f"{wanted} fits {ids}, and may fit more: {error.message}", hint="give the id, or name@server"
+        )
+    return NotFound(
+        f"there is no backup {wanted!r} among those that can be looked at: {error.message}",
+        hint=error.hint,
+        code="backup.not-found",
+    )
 
 
 def _fits(backup: Backup, wanted: str) -> bool:

@@ -77,6 +77,11 @@ class World:
                 digests.append(hashlib.sha256(disk.read(0, volume.size)).hexdigest())
         return digests
 
+    def damage_record(self, server: Server) -> None:
+        """Let the newest document of a server's backups be bytes that nobody wrote."""
+        newest = max((self.folder / "vault" / "catalogue" / f"default~{server.id}").iterdir())
+        newest.with_name(f"{int(newest.stem) + 1:010d}.json").write_bytes(b"garbage")
+
     def declare(
         self, live: dict[str, Any], *, stack: str = "default", members: dict[str, Any] | None = None
     ) -> None:

@@ -64,3 +64,15 @@ def test_a_rule_that_reaches_what_it_expects_again_is_believed_again(world: Worl
     summary = world.run(world.night(2) + timedelta(minutes=1))
     assert (summary.succeeded, summary.failed, summary.deleted) == (2, 0, 1)
     assert slots(world, second) == 1
+
+
+def test_known_servers_go_on_under_a_doubted_rule_when_the_record_of_one_is_damaged(world: World):
+    hurt, other = world.server("web-01"), world.server("web-02")
+    world.declare(expecting(max=2))
+    world.run(world.night(1))
+    world.damage_record(hurt)
+    world.server("web-03")
+    summary = world.run(world.night(2))
+    assert (summary.succeeded, summary.deleted) == (1, 0)
+    assert summary.failed >= 1
+    assert slots(world, other) == 2

@@ -360,3 +360,14 @@ def test_a_server_that_comes_back_under_its_policy_shows_when_its_backups_expire
     (view,) = backup_views(world.site)
     assert view["expires_at"] is not None
     assert world.vault.catalogue.slots("default", server.id)["gold"].released is None
+
+
+def test_who_left_is_noted_for_the_others_when_one_record_is_damaged(world: World):
+    hurt, gone = world.server("web-01"), world.server("web-02")
+    world.declare(NIGHTLY)
+    world.run(world.night(0))
+    world.damage_record(hurt)
+    world.cloud.cloud.machines.delete(gone.id)
+    summary = world.run(world.night(1))
+    assert (summary.succeeded, summary.failed) == (0, 1)
+    assert world.vault.catalogue.slots("default", gone.id)["gold"].released == world.night(1)

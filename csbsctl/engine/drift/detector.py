@@ -16,6 +16,7 @@ from csbsctl.engine.drift.leftovers import quota_findings
 from csbsctl.engine.drift.servers import binding_findings, objective_findings, unprotected_findings
 from csbsctl.engine.drift.slots import missed_findings
 from csbsctl.engine.drift.survey import Survey
+from csbsctl.engine.readable import damage_findings
 from csbsctl.engine.situation import Situation
 from csbsctl.errors import UsageError
 from csbsctl.model.plan import Finding, FindingClass
@@ -84,11 +85,12 @@ def _of_class(chosen: FindingClass, scene: Scene, survey: Survey | None) -> Iter
         case FindingClass.QUOTA:
             return quota_findings(scene)
         case FindingClass.MISSED:
-            return missed_findings(scene, survey.served) if survey else ()
+            return missed_findings(scene, survey.served | survey.unread) if survey else ()
         case FindingClass.OBJECTIVE:
-            return objective_findings(scene, survey.newest) if survey else ()
+            return objective_findings(scene, survey.newest, survey.unread) if survey else ()
         case FindingClass.BACKUP:
-            return (*survey.states, *out_of_reach_findings(scene, survey.reach)) if survey else ()
+            damaged = damage_findings(scene.situation)
+            return (*damaged, *survey.states, *out_of_reach_findings(scene, survey.reach)) if survey else ()
         case FindingClass.CHAIN:
             return survey.chains if survey else ()
         case FindingClass.ORPHAN:

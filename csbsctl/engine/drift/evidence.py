@@ -89,7 +89,7 @@ class Scene:
     @cached_property
     def histories(self) -> Histories:
         """Return the reader of backups."""
-        return Histories(self.situation.catalogue, self.state, self.stack)
+        return Histories(self.situation.backups, self.state, self.stack)
 
 
 def finding(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from csbsctl.clock import format_instant
@@ -67,13 +67,18 @@ def binding_findings(scene: Scene, disks: Iterable[Finding]) -> Iterator[Finding
     yield from (contest_finding(contest) for contest in scene.contests)
 
 
-def objective_findings(scene: Scene, newest_good: Mapping[ServerKey, datetime]) -> Iterator[Finding]:
-    """Yield the servers whose newest good backup, given for each that has one, is older than an objective allows."""
+def objective_findings(
+    scene: Scene, newest_good: Mapping[ServerKey, datetime], unread: Collection[ServerKey] = ()
+) -> Iterator[Finding]:
+    """Yield the servers whose newest good backup, given for each that has one, is older than an objective allows.
+
+    Nothing is said of those whose backups could not be read.
+    """
     for name, objective in _objectives(scene):
         if objective.rpo is None:
             continue
         for key, server in scene.situation.servers().items():
-            if not matches(objective.match, server):
+            if key in unread or not matches(objective.match, server):
                 continue
             newest = newest_good.get(key)
             due_from = newest or _obliged_since(scene, name, key, server)

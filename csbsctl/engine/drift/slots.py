@@ -76,7 +76,7 @@ def served(scene: Scene, backups: Sequence[Backup], policy: str, slot: datetime)
 
 def _passed_over(scene: Scene, key: ServerKey, policy: str, slot: datetime) -> bool:
     """Tell whether a runner dealt with the slot in some other way than finding it too late."""
-    log = scene.situation.catalogue.slots(*key).get(policy)
+    log = scene.situation.backups.slots(*key).get(policy)
     if log is None or (log := log.as_of(scene.situation.now)).last is None or log.last < slot:
         return False
     return slot not in log.missed

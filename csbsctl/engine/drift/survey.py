@@ -70,6 +70,11 @@ class Survey:
                 self.states.extend(missing_findings(backups, self._clouds.bad))
                 self.chains.extend(chain_findings(backups, self._clouds.foreign))
 
+    @property
+    def unread(self) -> frozenset[ServerKey]:
+        """Return the servers whose backups could not be read: what is missing of them is not known to be."""
+        return frozenset(self._scene.situation.backups.damaged)
+
     def _look(self, key: ServerKey, backups: Sequence[Backup]) -> None:
         scene = self._scene
         good = max((backup.instant for backup in backups if backup.good), default=None)
@@ -127,7 +132,7 @@ class _Clouds:
                 self.foreign.discard(marked.ref)
                 if marked.ref in self._refs:
                     self._see(provider, marked)
-                else:
+                elif (provider, marked.marker.server) not in self._scene.situation.backups.damaged:
                     yield from orphan_finding(self._scene, provider, marked)
 
     def _see(self, provider: str, marked: Marked) -> None:
