@@ -5,7 +5,7 @@
 #   JOBS=4            how many tests run side by side, each in a project of its own; four at most
 #   TESTBED=DIR       where everything is kept; two runs need one each
 #   NOVA_DRIVER=...   libvirt: real guests
-#   LIMIT=1200        seconds after which the tests are given up
+#   LIMIT=2400        seconds after which the tests are given up
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bed=tests/openstack/testbed
@@ -73,10 +73,10 @@ alone() {
         timed tests run "${LIMIT:-3000}" "$@" || passed=$?
     else
         local outages=tests/openstack/test_openstack_outages.py
-        timed tests run "${LIMIT:-1200}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
+        timed tests run "${LIMIT:-2400}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
             passed=$?
         # These kill services, so nothing may run beside them.
-        timed outages run 400 $outages || passed=$?
+        timed outages run 900 $outages || passed=$?
     fi
     [ $passed = 0 ] || $bed/report.sh
     exit $passed
