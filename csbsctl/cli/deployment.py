@@ -26,6 +26,7 @@ def deployment_of(session: Session, kind: str, **chosen: Any) -> Deployment:
     Raises:
         Refused: pods cannot reach its vault, or its files hold secrets that would be copied.
     """
+    from csbsctl.rehearsal.loading import find
     from csbsctl.report.export import Deployment
 
     configuration = session.configuration
@@ -50,6 +51,7 @@ def deployment_of(session: Session, kind: str, **chosen: Any) -> Deployment:
         secrets=_secrets(session),
         openstack=any(settings.type == "openstack" for settings in configuration.providers.values()),
         writable=_writable(configuration, root),
+        tested=bool(find(root)),
         watched=tuple(
             _relative(path, top)
             for path in dict.fromkeys([*(each.resolve() for each in configuration.files), *var_files])

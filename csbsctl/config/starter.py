@@ -62,11 +62,25 @@ guardrails:
   max_backups_deleted: 0                          # apply refuses a plan that condemns backups, unless --allow names this
   weakens: warn                                   # allow | warn | deny
 """
+_TEST = """
+# `csbsctl test` proves in virtual time what policies promise: across outages, clock changes, attacks. To begin with, put
+# this into tests/web.csbstest.yaml:
+#
+# tests:
+#   clock-change:
+#     start: "2027-03-26"
+#     span: 4d
+#     timezone: Europe/Berlin
+#     servers: {web: {count: 2, metadata: {tier: web}}}
+#     expect:
+#       - {always: true, rpo: 26h}
+#       - {missed: {max: 0}}
+"""
 
 
 def starter(provider: ProviderType = "local", cloud: str | None = None) -> str:
     """Return a commented configuration to begin with; ``cloud`` is an entry of clouds.yaml, where one is known."""
-    return _HEAD + _provider(provider, cloud) + _POLICIES + _EXAMPLE_BINDINGS + _TAIL
+    return _HEAD + _provider(provider, cloud) + _POLICIES + _EXAMPLE_BINDINGS + _TAIL + _TEST
 
 
 def starter_from_live(provider: ProviderType, servers: Iterable[Server], cloud: str | None = None) -> str:

@@ -63,6 +63,8 @@ class Deployment:
     fail_on: str = "weakens"
     with_run: bool = False
     """Whether CI backs up too."""
+    tested: bool = False
+    """Whether there are policy tests."""
     watched: tuple[str, ...] = ()
     """Files of the configuration outside of that folder, from the top of the repository."""
 

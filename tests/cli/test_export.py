@@ -170,6 +170,24 @@ def test_the_github_workflow_passes_actionlint(shared, options, tmp_path):
         assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_policy_tests_are_run_before_the_plan_where_there_are_some(local, kind):
+    (without,) = exported(local, "export", kind).values()
+    assert "csbsctl test" not in without
+    local.write("tests: {}", "tests/shop.csbstest.yaml")
+    (text,) = exported(local, "export", kind).values()
+    job = yaml.safe_load(text)
+    if kind == "github":
+        steps = [step.get("run", "") for step in job["jobs"]["plan"]["steps"]]
+    else:
+        job = job["csbsctl-shop-plan"]
+        steps = job["script"]
+        assert job["artifacts"]["reports"]["junit"] == "shop-test.xml"
+    (tested,) = (number for number, step in enumerate(steps) if "csbsctl test" in step)
+    (planned,) = (number for number, step in enumerate(steps) if "csbsctl plan" in step)
+    assert tested < planned
+
+
 def test_the_gitlab_report_counts_what_the_plan_does(local, tmp_path):
     (text,) = exported(local, "export", "gitlab").values()
     pipeline = yaml.safe_load(text)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
+from csbsctl.config.starter import starter
 from csbsctl.rehearsal import load
 from csbsctl.rehearsal.moments import Calendar
 
@@ -253,6 +256,15 @@ def test_variables_come_from_the_command_line_over_those_of_the_test(bench):
     case = f'start: "2027-05-01"\nspan: 5d\nvariables: {{keep: 1}}\n{WEB}expect: [{{restore_points: {{max: 1}}}}]\n'
     assert said(bench.run(case)) == []
     assert said(bench.run(case, keep="4")) == ["web: 4 restore points; expected: at most 1"]
+
+
+def test_the_test_that_the_starter_shows_passes_under_the_starter(bench):
+    bench.configuration.write_text(starter())
+    shown = starter().partition("# tests:\n")[2]
+    case = shown.replace("# ", "  ").partition(":\n")[2]
+    outcome = bench.run(textwrap.dedent(case))
+    assert said(outcome) == []
+    assert (outcome.servers, outcome.backups) == (2, 8)
 
 
 def test_a_timer_runs_late(bench):
