@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,9 +83,10 @@ def rehearse(
     words = session.out.note if format != "text" else session.say
     style = Style(color=session.out.color and format == "text", width=None)
     outcomes: list[Outcome] = []
-    for outcome in play_all(tests, inputs, jobs):
-        outcomes.append(outcome)
-        words(outcome_line(outcome, style))
+    with _counted(session, len(tests)) as counted:
+        for outcome in play_all(tests, inputs, jobs):
+            outcomes.append(outcome)
+            counted(words, outcome_line(outcome, style))
     if trouble := failures_text(outcomes, style):
         words(trouble)
     words("\n" + summary_line(outcomes))
@@ -94,6 +97,32 @@ def rehearse(
         session.result(tests_json(outcomes))
     if not all(outcome.passed for outcome in outcomes):
         raise typer.Exit(1)
+
+
+Tell = Callable[[str], None]
+
+
+@contextmanager
+def _counted(session: Session, total: int) -> Iterator[Callable[[Tell, str], None]]:
+    """Yield what tells how a test ended; on a terminal a bar below says how many did."""
+    if not session.out.interactive:
+        yield lambda tell, line: tell(line)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    # Nothing refreshes it by itself: a thread of ours would be in the way of starting processes.
+    columns = (TextColumn("testing"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, transient=True, auto_refresh=False) as progress:
+        task = progress.add_task("", total=total)
+        progress.refresh()
+
+        def above(tell: Tell, line: str) -> None:
+            progress.stop()
+            tell(line)
+            progress.start()
+            progress.update(task, advance=1, refresh=True)
+
+        yield above
 
 
 def _chosen(session: Session, named: list[Path], keyword: str | None) -> list[Planned]:

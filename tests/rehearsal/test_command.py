@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
 
+from tests.conftest import EXECUTABLE
 from tests.rehearsal.conftest import CONFIGURATION
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "test.schema.json").read_text())
@@ -95,6 +99,27 @@ def test_a_name_that_no_test_has_is_an_error(shop):
     assert "no test has 'goood' in its name" in said.err
     assert "did you mean 'good'?" in said.err
     assert "there is no format" in shop("test", "--format", "sarif", expect=1).err
+
+
+def test_on_a_terminal_a_bar_below_counts_and_is_gone_in_the_end(shop, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    master, slave = pty.openpty()
+    words = [*EXECUTABLE, "-C", str(shop.folder), "test", "-k", "good"]
+    with subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave) as running:
+        os.close(slave)
+        shown = b""
+        with suppress(OSError):  # what Linux says at the end
+            while more := os.read(master, 4096):
+                shown += more
+        assert running.wait(100) == 0
+    os.close(master)
+    text = shown.decode()
+    assert "0/1" in text
+    assert "1/1" in text
+    end = text[text.rindex("1/1") :]
+    assert "\x1b[2K" in end, "the bar is wiped away"
+    assert "PASS" not in end
+    assert re.search(r"\x1b\[2KPASS  .* good .*\r\n", text), "lines stand alone"
 
 
 @pytest.mark.timeout(900)  # a machine that does much else may take minutes to start two processes
