@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_SHOWN = 160
+"""Characters of an offending line that are shown; generated files have very long ones."""
+
+
 class Severity(enum.StrEnum):
     """How bad it is."""
 
@@ -54,10 +58,8 @@ class Diagnostic:
                 lines.append(f"  also {place}")
             if place.text:
                 gutter = f"  {place.line} | "
-                lines += [
-                    gutter + place.text,
-                    " " * (len(gutter) - 2) + "| " + " " * (place.column - 1) + "^",
-                ]
+                text, column = _around(place)
+                lines += [gutter + text, " " * (len(gutter) - 2) + "| " + " " * (column - 1) + "^"]
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
@@ -68,6 +70,14 @@ class Diagnostic:
         if self.place:
             where = {"file": self.place.file, "line": self.place.line, "column": self.place.column}
         return {"severity": self.severity.value, "message": self.summary, "hint": self.hint, "where": where}
+
+
+def _around(place: Place) -> tuple[str, int]:
+    """Return as much of a place's line as is worth showing, and the column in that."""
+    start = max(0, place.column - _SHOWN // 2) if len(place.text) > _SHOWN else 0
+    end = start + _SHOWN
+    before, after = "..." if start else "", "..." if len(place.text) > end else ""
+    return f"{before}{place.text[start:end]}{after}", place.column - start + len(before)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

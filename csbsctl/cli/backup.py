@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,9 +93,11 @@ def list_(
     from csbsctl.protection.status import backup_views
 
     damaged: dict[tuple[str, str], Damaged] = {}
-    views = backup_views(
-        session.reading_site(), server=server, policy=policy, hidden=all_, damage=damaged.__setitem__
-    )
+    views: Iterable[dict[str, Any]] = ()
+    if session.vault_if_any():
+        views = backup_views(
+            session.reading_site(), server=server, policy=policy, hidden=all_, damage=damaged.__setitem__
+        )
     as_json = session.out.as_json
     # Without its Z the time of a whole second sorts before those within the second.
     keyed = ((f"{view['started_at'].removesuffix('Z')} {view['id']}", view) for view in views)
@@ -106,10 +108,17 @@ def list_(
         session.out.table(
             ("ID", "NAME", "SERVER", "POLICY", "STATE", "KIND", "STARTED", "SIZE", "STORED", "EXPIRES"),
             spool,
-            empty="There are no backups yet." if not (server or policy) else "No backup fits.",
+            empty=_nothing(session, some=bool(server or policy)),
         )
     spool.close()
     end_with_damage(session, damaged)
+
+
+def _nothing(session: Session, *, some: bool) -> str:
+    """Return what an empty list says; where the vault is not there, which one that is: its name may be mistyped."""
+    if not session.vault_if_any():
+        return f"There are no backups yet: there is no vault at {session.configuration.vault.url}."
+    return "No backup fits." if some else "There are no backups yet."
 
 
 def _row(view: dict[str, Any]) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ def list_(session: Session) -> None:
     """List images made from backups."""
     from csbsctl.protection.byhand import list_images
 
-    images = list_images(session.reading_site())
+    images = list_images(session.reading_site()) if session.vault_if_any() else []
     session.result(
         [
             {

@@ -63,8 +63,8 @@ def open_configured_provider(
     """Construct a provider from its settings in the configuration; it connects at its first call.
 
     Raises:
-        UsageError: no provider has that name, or no installed package knows its type.
-        ConfigError: its settings are wrong; with their places.
+        UsageError: no provider has that name.
+        ConfigError: no installed package knows its type, or its settings are wrong; with their places.
     """
     from csbsctl.provider import Host
 
@@ -83,8 +83,8 @@ def check_settings(configuration: Configuration, name: str) -> tuple[type[Provid
     """Return a provider's class and its checked settings; looks at no cloud and no vault.
 
     Raises:
-        UsageError: no provider has that name, or no installed package knows its type.
-        ConfigError: its settings are wrong; with their places.
+        UsageError: no provider has that name.
+        ConfigError: no installed package knows its type, or its settings are wrong; with their places.
     """
     from csbsctl.provider import load_provider
 
@@ -92,7 +92,11 @@ def check_settings(configuration: Configuration, name: str) -> tuple[type[Provid
     if name not in configured:
         hint = did_you_mean(name, configured) or f"configured: {', '.join(configured) or 'none'}"
         raise UsageError(f"there is no provider {name!r}", hint=hint)
-    kind = load_provider(configured[name].type)
+    try:
+        kind = load_provider(configured[name].type)
+    except UsageError as unknown:
+        place = configuration.place(f"provider.{name}", "type")
+        raise ConfigError([Diagnostic(unknown.message, place, unknown.hint)]) from None
     return kind, _validated(configuration, name, kind)
 
 

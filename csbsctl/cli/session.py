@@ -193,7 +193,7 @@ class Session:
         return {name: version for name, kind in types.items() if (version := provider_version(kind))}
 
     def check_providers(self) -> None:
-        """Check the settings of every provider without connecting to anything. Raises ConfigError or UsageError."""
+        """Check the settings of every provider without connecting to anything. Raises ConfigError."""
         from csbsctl.cli.opening import check_settings
 
         for name in self.configuration.providers:

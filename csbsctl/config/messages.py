@@ -88,7 +88,8 @@ def _sentence(error: ErrorDetails, *, about_key: bool) -> tuple[str, str | None]
         return f"expected {_EXPECTED[base]}, got {got}", _hint_for_value(base, value)
     if kind in {"enum", "literal_error"}:
         choices = str(context["expected"]).replace("'", "")
-        close = did_you_mean(str(value), choices.replace(" or ", ", ").split(", "))
+        known = choices.replace(" or ", ", ").split(", ")
+        close = f"leave the quotes out: {value}" if value in known else did_you_mean(str(value), known)
         return f"expected {choices}, got {got}", close
     if kind == "string_pattern_mismatch":
         rule = _PATTERNS.get(str(context["pattern"]), f"does not fit {context['pattern']}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from csbsctl.diagnostics import Place
+from csbsctl.diagnostics import Place, did_you_mean
 from csbsctl.engine.addresses import Canonical, addresses, empty, look_up, put
 from csbsctl.engine.digests import digest_of
 from csbsctl.errors import NotFound
@@ -88,7 +88,9 @@ class Desired:
         for address in targets:
             value = look_up(self.canonical, address)
             if value is None and look_up(live, address) is None:
-                raise NotFound(f"{address} is neither declared nor live", code="address.unknown")
+                known = dict.fromkeys((*addresses(self.canonical), *addresses(live)))
+                hint = did_you_mean(address, known) or "`csbsctl show` shows what is in force"
+                raise NotFound(f"{address} is neither declared nor live", code="address.unknown", hint=hint)
             wanted = put(wanted, address, value)
             policy = f"policy.{value['policy']}" if value and address.startswith("binding.") else None
             if policy and look_up(live, policy) is None:

@@ -174,6 +174,7 @@ def test_every_mistake_is_named_with_its_place(folder, text, expected):
         ("policies:\n\tgold: {}\n", "indent with spaces"),
         ("x-a: [02:00]\n", 'write "02:00"'),
         ("x-a: [2:00]\n", 'write "02:00"'),
+        ('version: "1"\n', "leave the quotes out: 1"),
         (REST.replace("count: 3", "count: {{ var.keep }}"), 'an expression must be quoted: "{{ var.name }}"'),
     ],
 )  # fmt: skip
@@ -243,3 +244,10 @@ def test_aliases_do_not_add_depth_past_the_limit(folder):
 def test_another_name_of_the_file_is_noticed(folder):
     folder.write("stack: x\n", "csbs.yml")
     assert folder.problems()[0].hint == "there is a csbs.yml: call it csbs.yaml"
+
+
+def test_of_a_very_long_line_only_what_is_around_the_mistake_is_shown(folder):
+    (problem,) = folder.problems(f"{{x-a: {'y' * 9_000}, polices: {'z' * 9_000}}}\n")
+    _, line, caret, _ = problem.render().splitlines()
+    assert len(line) < 200
+    assert line[caret.index("^") :].startswith("polices:")

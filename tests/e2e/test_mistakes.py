@@ -86,6 +86,11 @@ def test_a_provider_nobody_knows_and_a_setting_nobody_knows(shop):
     assert "csbs.yaml:5:" in said
     assert "unknown key 'pat' in providers.default" in said
     assert "did you mean 'path'?" in said
+    shop.declare(HEAD.replace("type: local", "type: aws") + POLICY)
+    for words in (("plan",), ("validate",)):
+        error = shop.csbsctl(*words, "--json", expect=1).json["error"]
+        assert error["message"] == "no provider of type 'aws' is installed"
+        assert (error["where"]["line"], error["where"]["column"]) == (5, 19)
 
 
 def test_a_server_with_a_shared_disk_is_named_and_fails_its_slot(open_shop):
@@ -114,6 +119,8 @@ NAMES = (
     (("show", "policy.golf"), "did you mean 'policy.gold'?"),
     (("job", "show", "nosuch"), "csbsctl job list"),
     (("job", "list", "--state", "bogus"), "running, succeeded, failed"),
+    (("plan", "--target", "policy.golf"), "did you mean 'policy.gold'?"),
+    (("plan", "--target", "guardrails"), "csbsctl show"),
     (("plan", "--format", "pdf"), "formats are text"),
     (("plan", "--fail-on", "bogus"), "destroys-data"),
     (("drift", "--only", "bogus"), "unprotected"),
