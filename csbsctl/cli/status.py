@@ -32,21 +32,21 @@ def status(
     from csbsctl.protection.status import status_view
     from csbsctl.report.plan_json import finding_json
 
-    findings = [] if no_findings else list(find_drift(session).findings)
+    findings = None if no_findings else list(find_drift(session).findings)
     if session.vault_if_any():
-        view = status_view(session.reading_site(), [finding_json(finding) for finding in findings])
+        view = status_view(session.reading_site(), [finding_json(finding) for finding in findings or ()])
     else:
         total = sum(len(servers) for servers in session.inventory().values())
         view = {
             **_EMPTY,
             "servers": {"total": total, "protected": 0},
-            "findings": [finding_json(f) for f in findings],
+            "findings": [finding_json(f) for f in findings or ()],
         }
     session.result(view)
     _say(session, view, findings)
 
 
-def _say(session: Session, view: dict[str, Any], findings: list[Finding]) -> None:
+def _say(session: Session, view: dict[str, Any], findings: list[Finding] | None) -> None:
     servers, jobs = view["servers"], view["jobs"]
     session.say(f"{servers['protected']} of {servers['total']} servers are protected.")
     if view["policies"]:
@@ -61,9 +61,9 @@ def _say(session: Session, view: dict[str, Any], findings: list[Finding]) -> Non
     )
     session.say("")
     session.say(f"Jobs: {jobs['running']} running, {jobs['failed']} failed.")
-    if not findings:
+    if findings == []:
         session.say("No findings.")
-    for finding in findings:
+    for finding in findings or ():
         style = "red" if finding.severity == "error" else "yellow"
         session.say(
             f"{session.out.paint(finding.severity.capitalize(), style)}: {finding.address}: {finding.message}"

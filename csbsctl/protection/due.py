@@ -77,8 +77,14 @@ class Agenda:
         slots = site.vault.catalogue.slots(bound.server.provider, bound.server.id)
         logs = [slots[name] for name in self.names(bound.policy) if name in slots]
         newest = max(logs, key=lambda log: log.last.timestamp() if log.last else 0, default=SlotLog())
-        served = (b.slot for b in self.backups(site, bound.server) if b.slot and b.policy == bound.policy)
-        return newest.as_of(site.clock.now(), served)
+
+        def served() -> Iterator[datetime]:
+            """Read the backups only where a clock was wrong: there may be very many, and few are ever asked for."""
+            for backup in self.backups(site, bound.server):
+                if backup.slot and backup.policy == bound.policy:
+                    yield backup.slot
+
+        return newest.as_of(site.clock.now(), served())
 
 
 def read_agenda(site: Site) -> Agenda:

@@ -35,10 +35,37 @@ class Sentence:
     held: str | None = None
 
 
-def prune_server(site: Site, agenda: Agenda, bound: Bound, policy: Policy) -> Deleted:
+class Settled:
+    """Remembers, for one runner that looks again and again, on which servers nothing was to go.
+
+    That holds while neither their backups nor what was applied changes, and for an hour at most, for backups age.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[object, ...]] = {}
+
+    def covers(self, site: Site, agenda: Agenda, bound: Bound) -> bool:
+        """Tell whether nothing is to go on a server, without reading its backups."""
+        return self._known.get(_key(bound)) == _basis(site, agenda, bound)
+
+    def note(self, site: Site, agenda: Agenda, bound: Bound, generation: int) -> None:
+        """Remember that nothing was to go; ``generation`` is that of the backups before they were judged."""
+        basis = _basis(site, agenda, bound)
+        if basis[0] == generation:
+            self._known[_key(bound)] = basis
+
+
+def prune_server(
+    site: Site, agenda: Agenda, bound: Bound, policy: Policy, settled: Settled | None = None
+) -> Deleted:
     """Delete what the policy lets go of on one server; nothing when a brake holds."""
     server = bound.server
+    if settled and settled.covers(site, agenda, bound):
+        return Deleted()
+    generation = site.vault.catalogue.generation(*_key(bound))
     if not sentence(site, agenda, bound, policy).condemned:
+        if settled:
+            settled.note(site, agenda, bound, generation)
         return Deleted()
     with hold(site, server.provider, server.id) as lease:
         now = sentence(site, agenda, bound, policy)
@@ -149,6 +176,16 @@ def _policy(form: Mapping[str, Any], policy: str) -> object:
 
 def _keep_last_good(form: Mapping[str, Any]) -> int:
     return int((form.get("guardrails") or {}).get("keep_last_good", 1))
+
+
+def _key(bound: Bound) -> tuple[str, str]:
+    return bound.server.provider, bound.server.id
+
+
+def _basis(site: Site, agenda: Agenda, bound: Bound) -> tuple[object, ...]:
+    """Return all that a judgement rests on: the backups, the rules in force, the hour."""
+    hour = site.clock.now().replace(minute=0, second=0, microsecond=0)
+    return site.vault.catalogue.generation(*_key(bound)), agenda.generation, bound.policy, hour
 
 
 def _report_held(site: Site, bound: Bound, reason: str) -> None:

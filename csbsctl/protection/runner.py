@@ -22,7 +22,7 @@ from csbsctl.protection.events import BindingDoubted, JobFailed, PruneHeld, Serv
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
 from csbsctl.protection.jobs.collection import collect, litterers, note_litter
 from csbsctl.protection.pool import Ended, by_provider, each
-from csbsctl.protection.prune import distrusted_clock, prune_server
+from csbsctl.protection.prune import Settled, distrusted_clock, prune_server
 from csbsctl.protection.recover import (
     abandon_restores,
     any_failed,
@@ -100,6 +100,7 @@ class Runner:
         self._scrub_budget = scrub
         self._unreadable: dict[str, Damaged] = {}
         """Servers whose catalogue document is damaged: they fail, and the others go on."""
+        self._settled = Settled()
         self._told: set[tuple[str, str, str]] = set()
 
     def once(self) -> Summary:
@@ -284,7 +285,9 @@ class Runner:
                 about = _about(self._site, groups.pop(provider)[0][0])
                 self._site.reporter.report(PruneHeld(**about, policy="", reason=distrust))
                 summary.problems.append(distrust)
-        for ended in each(self._site, groups, lambda pair: prune_server(self._site, agenda, *pair)):
+        for ended in each(
+            self._site, groups, lambda pair: prune_server(self._site, agenda, *pair, self._settled)
+        ):
             server = ended.item[0].server
             if ended.result and ended.result.deleted:
                 summary.deleted += len(ended.result.deleted)

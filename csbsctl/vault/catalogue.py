@@ -101,6 +101,11 @@ class Catalogue:
                     key, f"{error.error_count()} fields of its slots are not what they should be"
                 ) from error
 
+    def generation(self, provider: str, server: str) -> int:
+        """Return the number of the newest generation of a server's document; of one seen before nothing is read."""
+        with _to_be_mended():
+            return self._newest(server_segment(provider, server)).number
+
     def fence(self, provider: str, server: str) -> int:
         """Return the highest lease number that ever wrote the backups of a server; 0 when none did."""
         return int(self._newest(server_segment(provider, server)).body.get("fence", 0))

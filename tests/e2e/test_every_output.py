@@ -38,6 +38,11 @@ def test_before_the_first_apply_there_is_an_answer(shop, words):
     assert shop.csbsctl(*words, expect=code).out
 
 
+def test_a_status_that_did_not_look_for_findings_does_not_say_there_are_none(open_shop):
+    assert "No findings." in open_shop.csbsctl("status").out
+    assert "indings" not in open_shop.csbsctl("status", "--no-findings").out
+
+
 def test_what_looks_conforms(open_shop):
     csbsctl = open_shop.csbsctl
     for line in open_shop.run("2026-11-20T02:10:00Z"):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from csbsctl.clock import VirtualClock
-from csbsctl.model.backup import BackupState, Kind, Trigger
+from csbsctl.model.backup import Backup, BackupState, Kind, ServerRef, Trigger
 from csbsctl.protection.runner import Runner
 from csbsctl.protection.status import backup_views
+from csbsctl_local.cloud.machines import Wanted
 
 if TYPE_CHECKING:
     from tests.protection.conftest import World
@@ -371,3 +372,37 @@ def test_who_left_is_noted_for_the_others_when_one_record_is_damaged(world: Worl
     summary = world.run(world.night(1))
     assert (summary.succeeded, summary.failed) == (0, 1)
     assert world.vault.catalogue.slots("default", gone.id)["gold"].released == world.night(1)
+
+
+def test_a_runner_that_watches_reads_no_record_again_that_did_not_change(world: World):
+    servers = [
+        world.cloud.server(world.cloud.cloud.machines.create(Wanted(f"web-{n}", (4096,)))) for n in range(70)
+    ]
+    taken = Backup(
+        id="",
+        name="autobk_0001",
+        server=ServerRef(id="", name=""),
+        provider="default",
+        policy="gold",
+        trigger=Trigger.AUTO,
+        state=BackupState.AVAILABLE,
+        kind=Kind.FULL,
+        job="none",
+        started_at=world.night(0),
+        finished_at=world.night(0),
+    )
+    for server in servers:
+        backup = taken.model_copy(
+            update={"id": server.id, "server": ServerRef(id=server.id, name=server.name)}
+        )
+        world.vault.catalogue.update("default", server.id, lambda _, new=backup: (new,))
+    world.declare(NIGHTLY)
+    runner = Runner(world.site)
+    assert runner.once().failed == 0
+    for path in (world.folder / "vault" / "catalogue").rglob("*.json"):
+        path.chmod(0o644)
+        path.write_bytes(b"garbage that nobody is to see")
+    again = runner.once()
+    assert (again.failed, again.problems) == (0, [])
+    world.clock.advance(timedelta(hours=1))
+    assert runner.once().problems, "backups age, so they are judged again"
