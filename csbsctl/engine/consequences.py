@@ -7,7 +7,7 @@ existing backups and the days to come (``rules.comparison``). Backups are read o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from csbsctl.engine.addresses import Canonical, look_up, split
@@ -42,6 +42,8 @@ class Scene:
     before: Bonds
     after: Bonds
     days: int
+    taken: Bonds = field(default_factory=dict)
+    """Servers that another stack has before."""
 
     @cached_property
     def old_policies(self) -> Mapping[str, Policy]:
@@ -78,7 +80,7 @@ class Consequences:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._coverage = Coverage(scene.before, scene.after, scene.histories)
+        self._coverage = Coverage(scene.before, scene.after, scene.histories, scene.taken)
 
     def judged(self, change: Change) -> Change:
         """Return the change with its class, why it has it, and what it leads to."""

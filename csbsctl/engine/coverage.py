@@ -25,8 +25,9 @@ _LISTED = 500
 class Coverage:
     """Compares bonds before and after, binding by binding."""
 
-    def __init__(self, before: Bonds, after: Bonds, histories: Histories) -> None:
+    def __init__(self, before: Bonds, after: Bonds, histories: Histories, taken: Bonds | None = None) -> None:
         self._before = before
+        self._taken = taken or {}
         self._after = after
         self._histories = histories
         self._old = _by_binding(before)
@@ -38,13 +39,16 @@ class Coverage:
         if lost:
             yield self._loss(lost), (ChangeClass.WEAKENS, f"{_servers(lost.values())} will have no policy")
         arrivals = self._new.get(binding, {})
-        gained = [bond for key, bond in arrivals.items() if key not in self._before]
+        gained = [b for key, b in arrivals.items() if key not in self._before and key not in self._taken]
         if gained:
             policy = gained[0].policy
             message = f"{_servers(gained)} come{_s(gained)} under policy {policy}"
             yield _consequence("gains-protection", message, gained), (ChangeClass.STRENGTHENS, message)
         for (old, new), moved in self._moves(arrivals).items():
             yield self._move(old, new, moved), None
+        for (stack, old, new), keys in self._takeovers(arrivals).items():
+            takeover = self._takeover(stack, old, new, keys)
+            yield takeover, (ChangeClass.NEUTRAL, takeover.message)
 
     def loses(self, binding: str) -> bool:
         """Tell whether a changed binding leaves a server without a policy."""
@@ -111,6 +115,23 @@ class Coverage:
             if old and old.policy != bond.policy:
                 moves.setdefault((old.policy, bond.policy), []).append(key)
         return moves
+
+    def _takeovers(self, arrivals: Mapping[ServerKey, Bond]) -> dict[tuple[str, str, str], list[ServerKey]]:
+        taken: dict[tuple[str, str, str], list[ServerKey]] = {}
+        for key, bond in arrivals.items():
+            rival = self._taken.get(key)
+            if rival and key not in self._before:
+                taken.setdefault((rival.stack, rival.policy, bond.policy), []).append(key)
+        return taken
+
+    def _takeover(self, stack: str, old: str, new: str, keys: Sequence[ServerKey]) -> Consequence:
+        """Return what it means for servers to come here from another stack, protected there and here."""
+        count = self._histories.count(keys, f"{stack}/{old}")
+        servers = [self._after[key] for key in keys]
+        message = f"{_servers(servers)} move{_s(servers)} from policy {old} of stack {stack} to {new}"
+        if count:
+            message += f"; {_backups(count)} of {old} stay{'s' if count == 1 else ''} until deleted by hand"
+        return _consequence("changes-stack", message, servers, backups=count)
 
     def _move(self, old: str, new: str, keys: Sequence[ServerKey]) -> Consequence:
         count = self._histories.count(keys, old)

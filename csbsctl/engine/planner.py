@@ -212,7 +212,8 @@ def _protected(reach: Reach, situation: Situation) -> Protected:
         if situation.inventory is not None
         else len(reach.after.keys() | reach.others)
     )
-    before, after = (len(bonds.keys() | reach.others) for bonds in (reach.before, reach.after))
+    before = len(reach.before.keys() | reach.others.keys() | reach.taken.keys())
+    after = len(reach.after.keys() | reach.others.keys())
     return Protected(before=before, after=after, servers=everything)
 
 

@@ -33,6 +33,8 @@ class Reach:
     members: Members
     joined: Members
     """Servers that a changed binding adds, by binding."""
+    taken: Bonds = field(default_factory=dict)
+    """Servers of others that this stack takes over, as they are bound before."""
     rebound: Mapping[str, StackState] = field(default_factory=dict)
     """Parts of other stacks that lose servers to this one."""
     findings: tuple[Finding, ...] = ()
@@ -77,6 +79,7 @@ def resolve(
         others={key: bond for key, bond in held.items() if key not in contested},
         members=members,
         joined=_joined(live, wanted, before, after),
+        taken=taken,
         rebound=_release(others, taken, desired.stack),
         findings=(
             *assignment_findings(assignment),

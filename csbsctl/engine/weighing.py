@@ -32,7 +32,9 @@ def weigh(  # noqa: PLR0917
     days: int,
 ) -> Weighed:
     """Return what changes from a state to what is desired lead to, looking some days ahead."""
-    scene = Scene(desired.stack, situation, state, desired.canonical, reach.before, reach.after, days)
+    scene = Scene(
+        desired.stack, situation, state, desired.canonical, reach.before, reach.after, days, reach.taken
+    )
     consequences = Consequences(scene)
     return Weighed(
         changes=[consequences.judged(change) for change in changes],

@@ -175,6 +175,14 @@ def test_a_server_of_another_stack_needs_rebind(world):
     with pytest.raises(ConfigError, match="bound by stack shop"):
         world.plan(other, stack="lab")
     other["bindings"]["mine"]["rebind"] = True
+    plan = world.plan(other, stack="lab").plan
+    assert plan.protected.before == plan.protected.after, "it is protected there now, and here then"
+    (binding,) = (change for change in plan.changes if change.address == "binding.mine")
+    (told,) = binding.consequences
+    assert (told.kind, told.message) == (
+        "changes-stack",
+        "web-02 moves from policy gold of stack shop to bronze",
+    )
     world.apply(other, stack="lab")
     assert world.plan(other, stack="lab").plan.empty
     (drift,) = world.plan({**SHOP, "bindings": {"web": {**WEB, "rebind": True}}}).plan.drift
