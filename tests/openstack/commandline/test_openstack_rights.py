@@ -1,4 +1,4 @@
-"""What a reader may do, by the command line: each refusal names the right that is missing."""
+"""What a reader and a member may do, by the command line: each refusal names the right that is missing."""
 
 from __future__ import annotations
 
@@ -27,3 +27,30 @@ def test_a_reader_looks_at_everything_and_is_told_what_else_would_need(shop, ben
     assert "the right volume:create is missing" in said
     shop.is_clean()
     assert bench.status(server_id) == "ACTIVE"
+
+
+def test_a_member_does_all_but_the_reset_of_a_root_and_goes_on_another_way(shop, bench):
+    server_id = bench.server(2, name="t-web", metadata={"tier": "web"})
+    wanted = shop.write(server_id, 1)
+    shop.run("apply", "--yes")
+    shop.run("backup", "create", "t-web", "--name", "first")
+    shop.write(server_id, 20)
+
+    shop.settings = {}
+    shop.configure(root_restore="reset")
+    words = ("restore", "first", "--in-place", "--no-safety-backup")
+    assert "has no role admin" in shop.run(*words, "--dry-run")
+    said = shop.run(*words, "--yes", exits=1)
+    assert "volume_extension:volume_admin_actions:reset_status is missing" in said
+    assert "same command goes on" in said
+
+    shop.configure(admin_cloud="nobody", root_restore="reset")
+    assert "admin_cloud nobody cannot be used" in shop.run(
+        "restore", "first", "--in-place", "--dry-run", exits=1
+    )
+
+    shop.configure(root_restore="rebuild")
+    shop.run(*words, "--yes")
+    assert shop.digests(server_id) == wanted
+    assert bench.status(server_id) == "ACTIVE"
+    shop.is_clean()
