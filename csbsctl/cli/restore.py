@@ -265,10 +265,11 @@ def _preflight(
 def _course(checked: Preflight) -> str:
     """Say what a restore would do beside bringing the disks back."""
     plan = checked.plan
+    if plan.volumes_only:
+        return "Nothing else is touched."
     if plan.server is None:
-        return (
-            f"A new server is built{'' if plan.power_on else ', and left stopped'}; nothing else is touched."
-        )
+        after = "" if plan.power_on else ", and left stopped"
+        return f"A new server is built{after}; nothing else is touched."
     before = "The present state is backed up first, then" if checked.safety else "Nothing is backed up first:"
     after = "started again if it ran" if plan.power_on else "left stopped"
     return f"{before} the server is stopped, its disks are overwritten, and it is {after}."

@@ -57,9 +57,10 @@ class Place:
             Damaged: its description makes no sense.
         """
         if not self.readable:
-            raise Unsupported(
-                f"{self.kind or 'something unknown'} cannot be read", code="filesystem.unsupported"
+            held = (
+                f"{self.kind} cannot be read" if self.kind else "no file system or partition is known there"
             )
+            raise Unsupported(held, code="filesystem.unsupported")
         from csbsctl.filesystem.ext.reader import ExtFileSystem  # noqa: PLC0415 - only where files are wanted
 
         return ExtFileSystem(Window(self.source, self.start, self.size))

@@ -85,11 +85,9 @@ class RestoreSteps:
         for mapping in plan.mappings:
             refusals += self._against(mapping, server)
             stored = mapping.stored
-            way = (
-                "readable at once, filled in the background"
-                if plan.instant
-                else "restored whole, then put in place"
-            )
+            way = "readable at once, filled in the background" if plan.instant else "restored whole"
+            if mapping.target and not plan.instant:
+                way += ", then put in place"
             where = f"volume {mapping.target.name}" if mapping.target else "a new volume"
             notes.append(f"{stored.name} ({format_size(stored.size)}) to {where}: {way}")
         return Preflight(tuple(refusals), tuple(notes))
