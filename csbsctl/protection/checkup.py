@@ -6,10 +6,10 @@ could not be mended are noted as damaged, so that nobody is offered them as good
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from csbsctl.errors import CsbsError, LeaseLost
+from csbsctl.errors import CsbsError, Damaged, LeaseLost
 from csbsctl.model.backup import Backup, BackupState, Verification
 from csbsctl.model.job import JobKind
 from csbsctl.protection.jobs.collection import LEASE
@@ -34,18 +34,20 @@ def check_data(
 ) -> list[DataProblem]:
     """Check (and with ``repair`` mend) all that a cloud stores for this vault's backups.
 
+    Servers whose records are damaged are passed over, but never in a repair: it must know every backup there is.
+
     Raises:
         Conflict: garbage is being collected right now (code ``lease.held``).
     """
-    whole = [
-        b for b in site.vault.catalogue.all() if b.provider == provider and b.state is BackupState.AVAILABLE
-    ]
+    hurt: dict[tuple[str, str], Damaged] = {}
+    recorded = site.vault.catalogue.all(None if repair else hurt.__setitem__)
+    whole = [b for b in recorded if b.provider == provider and b.state is BackupState.AVAILABLE]
     with site.vault.leases.acquire(provider, LEASE) as lease:
         work = Work.begin(site, lease, JobKind.COLLECT, {"lease": LEASE, "repair": repair}, provider=provider)
         try:
             stored = [volume for backup in whole for volume in backup.volumes]
             found = work.provider.check(work.step("check"), stored, read_data=read_data, repair=repair)
-            problems = [_named(provider, problem, whole) for problem in found] + _unknown(work)
+            problems = [_named(provider, problem, whole) for problem in found] + _unknown(work, hurt)
         except LeaseLost:
             raise
         except CsbsError as error:
@@ -64,11 +66,18 @@ def _named(provider: str, problem: Problem, backups: list[Backup]) -> DataProble
     )
 
 
-def _unknown(work: Work) -> list[DataProblem]:
-    """Return stored disks that no record explains: the catalogue may have been lost or rolled back."""
+def _unknown(work: Work, hurt: Collection[tuple[str, str]]) -> list[DataProblem]:
+    """Return stored disks that no record explains: the catalogue may have been lost or rolled back.
+
+    Those of ``hurt`` servers, whose records are damaged, are not known to be unexplained.
+    """
     site, provider = work.site, work.job.provider
     busy = {job.id for job in site.vault.jobs.open()}
-    known = {volume.ref for backup in site.vault.catalogue.all() for volume in backup.volumes}
+    known = {
+        volume.ref
+        for backup in site.vault.catalogue.all(lambda _server, _error: None)
+        for volume in backup.volumes
+    }
     return [
         DataProblem(
             provider,
@@ -78,6 +87,7 @@ def _unknown(work: Work) -> list[DataProblem]:
         )
         for marked in work.provider.marked(site.vault.id)
         if marked.kind is MarkedKind.BACKUP
+        and (provider, marked.marker.server) not in hurt
         and marked.stored is not None
         and marked.ref not in known
         and marked.marker.job not in busy

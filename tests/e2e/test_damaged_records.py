@@ -111,6 +111,12 @@ def test_verifying_all_verifies_the_others_and_fails(hurt_shop):
     assert hurt_shop.csbsctl("backup", "verify", "--all", "--json", expect=1).json["verified"] > 0
 
 
+def test_a_check_looks_at_the_data_of_the_others_and_does_not_call_that_of_the_hurt_one_lost(hurt_shop):
+    said = hurt_shop.csbsctl("vault", "check", "--no-race", expect=1).out
+    assert "was not checked" not in said
+    assert "in no record" not in said
+
+
 def test_what_the_message_says_mends_it(hurt_shop):
     hurt_shop.csbsctl("vault", "check", "--repair", "--no-race", expect=None)
     hurt_shop.csbsctl("backup", "rebuild")
