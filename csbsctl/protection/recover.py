@@ -167,9 +167,9 @@ def any_failed(site: Site, jobs: Iterable[str]) -> bool:
     return False
 
 
-def abandon_restores(site: Site, before: datetime) -> None:
-    """Give up failed restores that nobody went on with since an instant, and remove what they left."""
-    old = [j for j in site.vault.jobs.list() if is_resumable(j) and (j.finished_at or j.started_at) < before]
+def abandon_restores(site: Site, jobs: Iterable[Job], before: datetime) -> None:
+    """Give up those of some jobs that are failed restores nobody went on with since an instant; remove what they left."""
+    old = [j for j in jobs if is_resumable(j) and (j.finished_at or j.started_at) < before]
     supersede(site, old)
     for provider in {job.provider for job in old} & site.providers.keys():
         remove_leftovers(site, provider)

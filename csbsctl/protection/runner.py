@@ -325,8 +325,9 @@ class Runner:
         """
         now = self._site.clock.now()
         if (summary.succeeded or summary.deleted) and now.toordinal() % 6 == 0:
-            abandon_restores(self._site, now - JOBS_KEPT)
-            self._site.vault.jobs.forget(now - JOBS_KEPT)
+            jobs = self._site.vault.jobs.list()
+            abandon_restores(self._site, jobs, now - JOBS_KEPT)
+            self._site.vault.jobs.forget(jobs, now - JOBS_KEPT)
 
     def _collect(self, provider: str, jobs: Collection[str], summary: Summary) -> None:
         try:

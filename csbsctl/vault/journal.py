@@ -110,11 +110,11 @@ class Journal:
                 self._store.delete(f"{OPEN}/{job.id}")
         return [job for job in jobs if job.state is JobState.RUNNING]
 
-    def forget(self, before: datetime) -> int:
-        """Remove jobs that ended before an instant, and return how many."""
+    def forget(self, jobs: Iterable[Job], before: datetime) -> int:
+        """Remove those of some jobs that ended before an instant, and return how many."""
         old = [
             job.id
-            for job in self._read_all(self._store.folders(FOLDER + "/"))
+            for job in jobs
             if job.state is not JobState.RUNNING and (job.finished_at or job.started_at) < before
         ]
         for job_id in old:

@@ -276,10 +276,10 @@ def test_what_a_restore_left_that_nobody_went_on_with_is_removed_after_a_month(w
     world.cloud.cloud.faults.add("build", "refused", times=1)
     with pytest.raises(CsbsError, match="sim fail"):
         restore(world.site, RestoreRequest(backup, name="copy"))
-    abandon_restores(world.site, world.clock.now() - timedelta(days=30))
+    abandon_restores(world.site, world.site.vault.jobs.list(), world.clock.now() - timedelta(days=30))
     assert len(world.leftovers()) == 2, "still waiting for the same request"
     world.clock.move_to(world.night(40))
-    abandon_restores(world.site, world.clock.now() - timedelta(days=30))
+    abandon_restores(world.site, world.site.vault.jobs.list(), world.clock.now() - timedelta(days=30))
     assert world.leftovers() == []
 
 

@@ -80,7 +80,7 @@ def test_old_jobs_are_forgotten_and_open_ones_never(vault, job):
         vault.jobs.begin(job(number))
     for number in range(3):
         vault.jobs.update(finished(job(number)))
-    assert vault.jobs.forget(job(2).started_at) == 2
+    assert vault.jobs.forget(vault.jobs.list(), job(2).started_at) == 2
     assert [found.id for found in vault.jobs.list()] == ["job-0003", "job-0002"]
-    assert vault.jobs.forget(job(3).started_at + timedelta(days=40)) == 1
+    assert vault.jobs.forget(vault.jobs.list(), job(3).started_at + timedelta(days=40)) == 1
     assert [found.id for found in vault.jobs.list()] == ["job-0003"]
