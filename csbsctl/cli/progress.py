@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from csbsctl.protection.events import (
     BackupDeleted,
@@ -49,7 +49,7 @@ class ProgressReporter:
         self._out = out
         self._lines = lines
         self._lock = threading.Lock()
-        self._bars = _Bars() if out.interactive else None
+        self._bars = _Bars(out.stream) if out.interactive else None
         self._missed: list[SlotMissed] = []
 
     def __enter__(self) -> Self:
@@ -80,7 +80,14 @@ class ProgressReporter:
             if isinstance(event, SlotMissed):
                 self._missed.append(event)
             elif words := describe(event):
-                self._out.say(words)
+                self._say(words)
+
+    def _say(self, words: str) -> None:
+        """Say something, above the bars where there are some."""
+        if self._bars:
+            self._bars.above(words)
+        else:
+            self._out.say(words)
 
     def _goes_with_missed(self, event: SlotMissed) -> bool:
         return all((e.server_id, e.policy) == (event.server_id, event.policy) for e in self._missed)
@@ -92,7 +99,7 @@ class ProgressReporter:
             slots = f"the slot of policy {first.policy} at {first.slot:%Y-%m-%d %H:%M}"
             if count > 1:
                 slots = f"{count} slots of policy {first.policy}, {first.slot:%Y-%m-%d %H:%M} to {last.slot:%Y-%m-%d %H:%M}"
-            self._out.say(f"{first.server}: missed {slots} UTC")
+            self._say(f"{first.server}: missed {slots} UTC")
             self._missed = []
 
 
@@ -143,7 +150,8 @@ def describe(event: Event) -> str | None:  # noqa: C901, PLR0912 - one arm an ev
 class _Bars:
     """One bar for each disk that is being moved, on a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
@@ -151,6 +159,7 @@ class _Bars:
             BarColumn(),
             DownloadColumn(),
             TimeRemainingColumn(),
+            console=Console(file=stream),
             transient=True,
         )
         self._progress.start()
@@ -162,6 +171,10 @@ class _Bars:
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(f"{event.server} {event.step}", total=event.total)
         self._progress.update(self._tasks[key], completed=event.done, total=event.total)
+
+    def above(self, words: str) -> None:
+        """Print lines where the bars are, and the bars below them."""
+        self._progress.console.print(words, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def clear(self, event: Event) -> None:
         """Take down the bars of a job that ended."""
