@@ -8,8 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from csbsctl.errors import Conflict, LeaseLost, StoreUnavailable
-from csbsctl.vault import Timing
+from csbsctl.clock import SystemClock
+from csbsctl.errors import Conflict, LeaseLost
+from csbsctl.vault import Timing, Vault
+from csbsctl.vault.description import ProbeResult, VaultDescription
+from csbsctl.vault.stores.memory import MemoryStore
 
 HOLDER = """
 import sys, time
@@ -213,33 +216,45 @@ def test_a_lease_that_was_lost_can_be_taken_again(vault, opened):
         again.check()
 
 
-def test_a_lease_that_could_not_be_given_back_is_given_back_at_the_end(vault, opened, monkeypatch):
-    with opened() as other:
+@pytest.fixture
+def shaky():
+    """A store in memory that can be away, and how to open a vault in it."""
+    clock = SystemClock()
+    store = MemoryStore(clock)
+    believed = ProbeResult(races=1, writers=1, several_winners=0, at=clock.now())
+    description = VaultDescription("v", clock.now(), "ops@here", believed, None, None)
+    vaults = []
+
+    def open_one():
+        vaults.append(Vault("memory", store, description, clock=clock, actor="ops@here", timing=Timing()))
+        return vaults[-1]
+
+    yield store, open_one
+    for vault in vaults:
+        vault.close()
+
+
+def test_a_lease_that_could_not_be_given_back_is_given_back_at_the_end(shaky):
+    store, open_one = shaky
+    vault = open_one()
+    with open_one() as other:
         lease = other.leases.acquire("default", "s1")
-        _while_away(other, monkeypatch, lease.release)
+        store.away = True
+        lease.release()
+        store.away = False
         assert [holder.server for holder in vault.leases.holders()] == ["s1"]
     assert vault.leases.holders() == []
 
 
-def test_a_lease_that_outlives_its_runner_is_found_by_the_next_one(vault, opened, monkeypatch):
-    other = opened()
+def test_a_lease_that_outlives_its_runner_is_found_by_the_next_one(shaky):
+    store, open_one = shaky
+    vault, other = open_one(), open_one()
     lease = other.leases.acquire("default", "s1")
-    _while_away(other, monkeypatch, lease.release)
-    _while_away(other, monkeypatch, other.close)
-    other.runner.process = None
-    assert list(vault.store.keys("runners/")) == [f"runners/{other.runner.id}"]
+    store.away = True
+    lease.release()
+    other.close()
+    store.away = False
+    assert list(store.keys("runners/")) == [f"runners/{other.runner.id}"]
     vault.leases._witness.silence = 0.0  # it is this very process, and lives
     assert vault.leases.release_the_dead() == 1
     assert vault.leases.holders() == []
-
-
-def _while_away(vault, monkeypatch, action):
-    """Do something while the store takes no writes."""
-
-    def refuse(*_arguments, **_options):
-        raise StoreUnavailable("cannot write: disk full")
-
-    with monkeypatch.context() as away:
-        away.setattr(vault.store, "create", refuse)
-        away.setattr(vault.store, "put", refuse)
-        action()
