@@ -321,3 +321,13 @@ def bench(testbed: Testbed, provider_of: Callable[..., Any]) -> Iterator[Bench]:
     made = Bench(testbed, testbed.connect(), provider_of())
     yield made
     made.clear()
+
+
+@pytest.fixture
+def another_type(testbed: Testbed, bench: Bench) -> Iterator[str]:
+    """A volume type of this test's own, on the same store as all others."""
+    admin = testbed.connect("admin").block_storage
+    made = admin.create_type(name=f"t-{new_id()[:8]}", extra_specs={"volume_backend_name": "ceph"})
+    yield made.name
+    bench.clear()
+    admin.delete_type(made)
