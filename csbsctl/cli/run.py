@@ -71,7 +71,7 @@ def run(
             _preview(session, runner)
             return
         if watch:
-            runner.watch(interval, lambda summary: _tell(session, summary))
+            runner.watch(interval, _Watching(session))
         summary = runner.once()
     _tell(session, summary)
     if summary.failed or summary.damaged:
@@ -129,7 +129,19 @@ def _preview(session: Session, runner: Runner) -> None:
     )
 
 
-def _tell(session: Session, summary: Summary) -> None:
+class _Watching:
+    """Tells what each pass did; of passes in a row that did nothing only the first, for people."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._idle = False
+
+    def __call__(self, summary: Summary) -> None:
+        self._idle = _tell(self._session, summary, idle=self._idle)
+
+
+def _tell(session: Session, summary: Summary, *, idle: bool = False) -> bool:
+    """Tell what a pass did and return whether that was nothing; ``idle`` says that this was told before."""
     session.out.event(summary.to_json())
     for problem in summary.problems:
         session.out.note(f"Warning: {problem}")
@@ -143,4 +155,7 @@ def _tell(session: Session, summary: Summary) -> None:
         (summary.verified, "verified"),
         (summary.damaged, "damaged"),
     )
-    session.say(", ".join(f"{count} {what}" for count, what in counts if count) or "Nothing is due.")
+    did = ", ".join(f"{count} {what}" for count, what in counts if count)
+    if did or not idle:
+        session.say(did or "Nothing is due.")
+    return not did

@@ -86,6 +86,8 @@ def check(
         if finding["backups"]:
             hurt = ", ".join(f"{b['name']}@{b['server']}" for b in finding["backups"])
             session.say(f"  {'hurt' if finding['repaired'] else 'hurts'} {hurt}")
+    if repair:
+        _say_what_brings_back(session, findings)
     if sound:
         session.say(f"The vault is sound: {report.documents} documents read.")
     elif session.as_json:
@@ -93,10 +95,19 @@ def check(
     else:
         raise Damaged(
             "the vault is damaged",
-            hint="what is lost comes back where a later backup has the same blocks: back up again, then "
-            "csbsctl backup verify"
+            hint="what no disk holds any more stays lost: restore from another backup, see csbsctl backup list"
             if repair
             else "csbsctl vault check --repair mends what it can",
+        )
+
+
+def _say_what_brings_back(session: Session, findings: Sequence[dict[str, Any]]) -> None:
+    """Name the commands for each backup that is still hurt: a new backup stores again what the disks still hold."""
+    hurt = {b["id"]: b for f in findings if not f["repaired"] for b in f["backups"]}
+    for each in hurt.values():
+        session.say(
+            f"To bring back {each['name']}@{each['server']}, while the disks still hold what it lost:\n"
+            f"  csbsctl backup create {each['server']} && csbsctl backup verify {each['id'][:8]}"
         )
 
 

@@ -85,9 +85,13 @@ def test_a_later_backup_of_the_same_blocks_mends_what_was_lost(yard: Yard):
             path.unlink()
     _, names = looked_over(yard, "--repair", expect=1)
     assert "newest" in names
+    with yard.session() as session:
+        newest_id = session.vault().catalogue.find("newest").id[:8]
+    said = yard("vault", "check", "--repair", "--no-race", expect=1)
+    assert f"csbsctl backup create web-01 && csbsctl backup verify {newest_id}" in said
     yard("backup", "create", "web-01", "--name", "again")
     yard.note()
-    assert "sound" in yard("backup", "verify", "newest@web-01")
+    assert "sound" in yard("backup", "verify", newest_id)
     assert "newest" not in hurt(yard)
     yard.hold_what_is_good()
 
