@@ -54,6 +54,7 @@ def test_from_an_empty_folder_to_a_drift_report(shop, bench, server_id):
     _one_volume(shop, server_id, automatic, [second[0], first[1], second[2]])
     shop.is_clean()
     assert shop.json("drift") == {"findings": [], "summary": {}}
+    _detached(shop, bench, server_id)
     _lost_behind_our_back(shop, bench)
 
 
@@ -92,6 +93,19 @@ def _one_volume(shop: Any, server_id: str, backup: Any, wanted: list[str]) -> No
     shop.run("restore", backup["id"], *words)
     assert shop.digests(server_id) == wanted
     assert shop.bench.status(server_id) == "ACTIVE"
+
+
+def _detached(shop: Any, bench: Any, server_id: str) -> None:
+    """A volume is taken off the server and put back: what drift says of it comes and goes."""
+    gone = bench.provider.server(server_id).volumes[2]
+    bench.cloud.compute.delete_volume_attachment(server_id, gone.id)
+    bench.until(lambda: bench.cloud.block_storage.get_volume(gone.id).status, "available")
+    findings = shop.json("drift", exits=2)["findings"]
+    assert [f"disk t-web-2 ({gone.id}" in each["message"] for each in findings] == [True]
+    assert "no longer attached to" in findings[0]["message"]
+    bench.cloud.compute.create_volume_attachment(server_id, volume_id=gone.id)
+    bench.until(lambda: bench.cloud.block_storage.get_volume(gone.id).status, "in-use")
+    assert shop.json("drift")["findings"] == []
 
 
 def _lost_behind_our_back(shop: Any, bench: Any) -> None:
