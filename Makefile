@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-s3 test-openstack test-guests lint bench bench-openstack soak schemas docs lock clean
+.PHONY: demo test test-s3 test-openstack test-openstack-all test-guests lint bench bench-openstack soak schemas docs lock clean
 
 demo: $(VENV)/.base
 	@$(BIN)/csbsctl demo
@@ -23,6 +23,10 @@ test-openstack: $(VENV)/.dev
 
 test-guests: $(VENV)/.dev
 	@NOVA_DRIVER=libvirt tests/openstack/run.sh tests/openstack/test_openstack_guests.py
+
+# As test-openstack, and kills commands at every step boundary, not at the most telling ones only: an hour more.
+test-openstack-all: $(VENV)/.dev
+	@CSBSCTL_EVERY_STEP=1 LIMIT=7200 tests/openstack/run.sh
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check --quiet .

@@ -1,10 +1,11 @@
-"""Restores are killed at their step boundaries on a real cloud; the same command again puts it right.
+"""Commands are killed at their step boundaries on a real cloud; the same command again, or a ``run``, puts it right.
 
-By default at the most telling boundaries; ``CSBSCTL_EVERY_STEP=1`` takes all of them.
+By default at the most telling boundaries; ``make test-openstack-all`` takes all of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -18,10 +19,27 @@ def steps(telling: list[str], others: list[str]) -> list[str]:
     return telling + others if EVERY else telling
 
 
+BACKUP = steps(
+    ["openstack.pause.paused", "openstack.backup.asked:2"],
+    [
+        "openstack.snapshots.taken",
+        "backup.journalled",
+        "openstack.pause.noted",
+        "openstack.pause.resumed",
+        "openstack.snapshots.sealed",
+        "backup.snapshotted",
+        "openstack.backup.asked",
+        "openstack.backup.stored",
+        "backup.stored",
+        "backup.released",
+        "backup.recorded",
+    ],
+)
 AS_NEW = steps(
     ["openstack.volume.made", "openstack.server.building"],
     ["restore.journalled", "restore.restored", "restore.restored:2", "restore.built", "restore.released"],
 )
+DELETE = steps(["delete.erased"], ["delete.journalled", "delete.marked", "delete.recorded"])
 
 
 @pytest.fixture
@@ -40,6 +58,31 @@ def is_well(shop: Any, server_id: str) -> None:
     assert [job["state"] for job in jobs if job["state"] == "running"] == []
     states = {backup["state"] for backup in shop.json("backup", "list", "--all")}
     assert states <= {"available"}
+
+
+def test_backups(stage, bench):
+    shop, server_id = stage
+    shop.write(server_id, 1)
+    for number, (step, by_run) in enumerate(zip(BACKUP, itertools.cycle([False, True]), strict=False)):
+        words = ("backup", "create", "t-web", "--name", f"b{number}")
+        shop.killed(step, *words)
+        bench.until(
+            lambda: bench.status(server_id), "ACTIVE", seconds=300
+        )  # a paused server does not wait for anybody
+        shop.run("run") if by_run else shop.run(*words)
+        made = [backup for backup in shop.backups() if backup["name"] == f"b{number}"]
+        assert [(b["state"], len(b["volumes"])) for b in made] == [("available", 2)], step
+        is_well(shop, server_id)
+
+    for step in DELETE:
+        count = len(shop.backups())
+        words = ("backup", "delete", shop.backups()[-1]["id"], "--yes")
+        shop.killed(step, *words)
+        shop.run("run")
+        assert len(shop.backups()) == count - 1, step
+        is_well(shop, server_id)
+    stored = list(bench.cloud.block_storage.backups())
+    assert len(stored) == 2 * len(shop.json("backup", "list", "--all"))
 
 
 def test_restores_as_a_new_server(stage, bench):
