@@ -1,0 +1,52 @@
+"""Restores that meet trouble on a real cloud."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.openstack,
+    pytest.mark.timeout(2400),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(not os.environ.get("CSBSCTL_EVERY_STEP"), reason="minutes: `make test-openstack-all`"),
+]
+
+
+@contextmanager
+def room_for(bench: Any, volumes: int) -> Iterator[None]:
+    """Let the project have only so many volumes more than it has now."""
+    admin = bench.testbed.connect("admin")
+    project = bench.cloud.current_project_id
+    limit = len(list(bench.cloud.block_storage.volumes())) + volumes
+    admin.set_volume_quotas(project, volumes=limit)
+    try:
+        yield
+    finally:
+        admin.set_volume_quotas(project, volumes=-1)
+
+
+def test_a_restore_waits_for_room_and_goes_on(shop, bench):
+    server_id = bench.server(2, name="t-web", metadata={"tier": "web"})
+    wanted = shop.write(server_id, 1)
+    shop.run("apply", "--yes")
+    shop.run("backup", "create", "t-web", "--name", "first")
+    words = ("restore", "first", "--as", "t-copy")
+    with room_for(bench, 1):
+        said = shop.run(*words, exits=1)
+        assert "quota of volumes is too small: 2 needed" in said
+        assert "CSBS.9006" in said
+    shop.killed("restore.restored", *words)
+    with room_for(bench, 0):
+        said = shop.run(*words, exits=1)
+        assert "quota" in said.lower() or "exceeded" in said.lower()
+        assert "the same command goes on" in said
+    shop.run(*words)
+    (copy,) = bench.cloud.compute.servers(name="^t-copy$")
+    bench.server_ids.append(copy.id)
+    assert shop.digests(copy.id) == wanted
+    shop.is_clean()
