@@ -39,6 +39,21 @@ AS_NEW = steps(
     ["openstack.volume.made", "openstack.server.building"],
     ["restore.journalled", "restore.restored", "restore.restored:2", "restore.built", "restore.released"],
 )
+IN_PLACE = steps(
+    ["openstack.root.reset", "openstack.volume.detached"],
+    [
+        "openstack.volume.onto:2",
+        "openstack.swap.volume",
+        "restore.journalled",
+        "restore.stopped",
+        "openstack.volume.onto",
+        "restore.restored",
+        "openstack.swap.volume:2",
+        "restore.swapped",
+        "restore.started",
+        "restore.released",
+    ],
+)
 DELETE = steps(["delete.erased"], ["delete.journalled", "delete.marked", "delete.recorded"])
 
 
@@ -98,4 +113,19 @@ def test_restores_as_a_new_server(stage, bench):
         bench.server_ids += [copy.id for copy in copies]
         assert len(copies) == 1, step
         assert shop.digests(copies[0].id) == wanted, step
+        is_well(shop, server_id)
+
+
+def test_restores_in_place(stage):
+    shop, server_id = stage
+    wanted = shop.write(server_id, 1)
+    shop.run("backup", "create", "t-web", "--name", "first")
+    words = ("restore", "first", "--in-place", "--no-safety-backup", "--yes")
+    for number, (step, by_run) in enumerate(zip(IN_PLACE, itertools.cycle([False, True]), strict=False)):
+        shop.write(server_id, 10 * number + 10)
+        shop.killed(step, *words)
+        shop.run("run") if by_run else shop.run(*words)
+        if step == "restore.journalled" and by_run:
+            shop.run(*words)  # nothing had begun: a run leaves it at that
+        assert shop.digests(server_id) == wanted, step
         is_well(shop, server_id)
