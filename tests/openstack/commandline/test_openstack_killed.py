@@ -54,6 +54,18 @@ IN_PLACE = steps(
         "restore.released",
     ],
 )
+IMAGE = steps(
+    ["openstack.image.snapshots"],
+    [
+        "openstack.image.restored",
+        "image.journalled",
+        "image.pinned",
+        "openstack.volume.made",
+        "image.created",
+        "image.recorded",
+    ],
+)
+UNIMAGE = steps([], ["image.journalled", "image.removed"])
 DELETE = steps(["delete.erased"], ["delete.journalled", "delete.marked", "delete.recorded"])
 
 
@@ -129,3 +141,30 @@ def test_restores_in_place(stage):
             shop.run(*words)  # nothing had begun: a run leaves it at that
         assert shop.digests(server_id) == wanted, step
         is_well(shop, server_id)
+
+
+def test_images(stage, bench):
+    shop, server_id = stage
+    shop.write(server_id, 1)
+    shop.run("backup", "create", "t-web", "--name", "first")
+    for step in IMAGE:
+        words = ("image", "create", "first", "--name", "t-golden")
+        shop.killed(step, *words)
+        shop.run(*words)
+        assert [image["name"] for image in shop.json("image", "list")] == ["t-golden"], step
+        is_well(shop, server_id)
+        shop.run("image", "delete", "t-golden", "--yes")
+        _no_image_is_left(shop, bench)
+    for step in UNIMAGE:
+        shop.run("image", "create", "first", "--name", "t-golden")
+        shop.killed(step, "image", "delete", "t-golden", "--yes")
+        shop.run("run")
+        _no_image_is_left(shop, bench)
+        is_well(shop, server_id)
+
+
+def _no_image_is_left(shop: Any, bench: Any) -> None:
+    assert shop.json("image", "list") == []
+    names = [volume.name for volume in bench.cloud.block_storage.volumes()]
+    assert [name for name in names if name.startswith("t-golden")] == []
+    assert list(bench.cloud.block_storage.snapshots()) == []
