@@ -216,6 +216,30 @@ def test_an_extended_volume_gets_a_full(bench):
     assert (second.volumes[0].kind, second.volumes[0].size) == (Kind.FULL, 2 << 30)
 
 
+def test_a_retyped_volume_stays_in_its_chain_and_comes_back_with_the_type_it_had(
+    bench, testbed, another_type
+):
+    server_id = bench.server(1, running=False)
+    volume = bench.provider.server(server_id).volumes[0].id
+    first = bench.back_up(server_id)
+    body = {"os-retype": {"new_type": another_type, "migration_policy": "never"}}
+    answer = bench.cloud.block_storage.post(f"/volumes/{volume}/action", json=body)
+    assert answer.status_code == 202, answer.text
+    bench.until(lambda: bench.cloud.block_storage.get_volume(volume).volume_type, another_type)
+    bench.until(lambda: bench.cloud.block_storage.get_volume(volume).status, "in-use")
+    testbed.write(volume, 5 * MIB, 2 * MIB, 4)
+
+    second = bench.back_up(server_id, first)
+
+    assert (second.volumes[0].kind, second.volumes[0].parent) == (Kind.INCREMENTAL, first.volumes[0].ref)
+    for backup, kind in ((first, "ceph"), (second, another_type)):
+        plan = bench.plan_new(backup, "t-anew")
+        step = bench.step(server_id, job=new_id(), backup=backup.id)
+        restored = bench.provider.restore(step, plan, plan.mappings[0])
+        assert bench.cloud.block_storage.get_volume(restored.ref).volume_type == kind
+    assert testbed.digest(restored.ref) == testbed.digest(volume)
+
+
 def test_what_cannot_be_protected_says_why(bench):
     server_id = bench.server(1)
     shared = bench.volume("t-shared", kind="ceph-multi")
