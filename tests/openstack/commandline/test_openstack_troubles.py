@@ -1,8 +1,10 @@
-"""Restores that meet trouble on a real cloud."""
+"""Restores that meet trouble on a real cloud: no room, somebody else at work, things deleted in the middle."""
 
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,3 +52,36 @@ def test_a_restore_waits_for_room_and_goes_on(shop, bench):
     bench.server_ids.append(copy.id)
     assert shop.digests(copy.id) == wanted
     shop.is_clean()
+
+
+def test_a_restore_that_sleeps_keeps_its_server(shop, bench):
+    server_id = bench.server(2, name="t-web", metadata={"tier": "web"})
+    old = shop.write(server_id, 1)
+    shop.run("apply", "--yes")
+    shop.run("backup", "create", "t-web", "--name", "first")
+    shop.write(server_id, 20)
+    shop.run("backup", "create", "t-web", "--name", "second")
+
+    _busy(shop, server_id, old)
+
+
+def _busy(shop: Any, server_id: str, wanted: list[str]) -> None:
+    """A restore is asleep in the middle; another one is refused, and the first ends well."""
+    words = ["restore", "first", "--in-place", "--no-safety-backup", "--yes"]
+    asleep = shop.start(*words)
+    try:
+        while not any(
+            job["kind"] == "restore" and job["state"] == "running" for job in shop.json("job", "list")
+        ):
+            assert asleep.poll() is None, "the restore was over before it was seen"
+            time.sleep(0.2)
+        os.kill(asleep.pid, signal.SIGSTOP)
+        said = shop.run("restore", "second", "--in-place", "--no-safety-backup", "--yes", exits=1)
+        assert "is being worked on by" in said
+        assert f"(process {asleep.pid} on" in said
+    finally:
+        os.kill(asleep.pid, signal.SIGCONT)
+        code = asleep.wait(timeout=900)
+    assert code == 0
+    assert shop.digests(server_id) == wanted
+    assert shop.bench.status(server_id) == "ACTIVE"
