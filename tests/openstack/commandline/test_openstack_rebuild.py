@@ -63,3 +63,16 @@ def test_a_lost_vault_is_brought_back_and_told_from_another_one(shop, bench, tmp
     shutil.rmtree(other.folder / "vault/catalogue")
     lost = other.json("backup", "rebuild")
     assert (lost["added"], len(lost["incomplete"])) == ([], 1)
+
+
+def test_what_was_half_made_is_removed_by_a_run(shop, bench):
+    server_id = bench.server(1, name="t-web", metadata={"tier": "web"})
+    shop.run("apply", "--yes")
+    shop.run("backup", "create", "t-web", "--name", "first")
+    shop.killed("openstack.snapshots.taken", "backup", "create", "t-web", "--name", "second")
+    shop.killed("openstack.volume.made", "restore", "first", "--as", "t-half")
+    shop.run("run")
+    assert [backup["name"] for backup in shop.backups()] == ["first", "second"]
+    assert shop.json("drift", "--only", "orphan")["findings"] == []
+    shop.is_clean()
+    assert bench.status(server_id) == "ACTIVE"
