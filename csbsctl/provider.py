@@ -101,6 +101,8 @@ class Capabilities:
     """Whether an instant restore needs the snapshot kept: so only where the policy asks, and of its newest backup."""
     parallel_disks: int = 1
     """How many disks of one server are best stored at once; 1 where storing one keeps the machine busy."""
+    restores_detached: bool = False
+    """Whether a restore in place takes data disks off their server for as long as it overwrites them."""
     disk_access: bool = False
     """Whether stored disks can be read where they are: whole ones and single files are fetched without a restore."""
 

@@ -13,6 +13,7 @@ from csbsctl.errors import Refused, ResourceNotFound
 from csbsctl.model.backup import Backup, BackupState, StoredVolume, Verification
 from csbsctl.model.server import Refusal, Server, ServerState, Volume
 from csbsctl.protection.site import Site
+from csbsctl.protection.unfinished import taken_off, unfinished_restores
 from csbsctl.provider import Mapping, RestorePlan
 from csbsctl.units import format_size
 
@@ -161,6 +162,8 @@ def _in_place(site: Site, request: RestoreRequest) -> Preflight:
         name = backup.server.name if wanted == backup.server.id else wanted
         missing = Refusal("CSBS.6000", f"server {name} is not there any more: restore it with --as NAME")
         return Preflight(plan, (*refusals, missing), gone=chosen)
+    off = _taken_off(site, request, server)
+    server = replace(server, volumes=(*server.volumes, *off))
     mappings, gone = _map(request, server, chosen, refusals)
     refusals.extend(_server_refusals(backup, server))
     refusals.extend(_target_refusals(server, mappings))
@@ -173,6 +176,11 @@ def _in_place(site: Site, request: RestoreRequest) -> Preflight:
     left = tuple(v for v in server.volumes if v.id not in known | targets)
     notes = [f"disk {v.name} ({v.id}) was attached since: its data is left alone" for v in left]
     notes += [f"disk {v.name} ({v.volume_id}) is gone from the server: it is not restored" for v in gone]
+    notes += [
+        f"disk {v.name} ({v.id}) was taken off by a restore that failed: "
+        + ("it is restored and attached again" if v.id in targets else "it stays off, and half restored")
+        for v in off
+    ]
     return Preflight(
         replace(plan, mappings=tuple(mappings), server=server),
         tuple(refusals),
@@ -181,6 +189,14 @@ def _in_place(site: Site, request: RestoreRequest) -> Preflight:
         gone=tuple(gone),
         safety=request.safety,
     )
+
+
+def _taken_off(site: Site, request: RestoreRequest, server: Server) -> tuple[Volume, ...]:
+    """Return the disks that are off the server only because a restore failed between taking them off and putting back."""
+    provider = request.backup.provider
+    if not site.provider(provider).capabilities.restores_detached:
+        return ()
+    return taken_off(server, unfinished_restores(site, provider, request.identity()))
 
 
 def _chosen(request: RestoreRequest) -> tuple[tuple[StoredVolume, ...], list[Refusal]]:

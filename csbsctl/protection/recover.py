@@ -29,10 +29,11 @@ from csbsctl.protection.jobs.collection import close_collection, note_litter
 from csbsctl.protection.jobs.deletion import resume_deletion
 from csbsctl.protection.jobs.fetch import close_fetch
 from csbsctl.protection.jobs.image import resume_image
-from csbsctl.protection.jobs.restore import is_resumable, resume_restore, supersede
+from csbsctl.protection.jobs.restore import resume_restore, supersede
 from csbsctl.protection.jobs.verification import close_verification
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.site import Site
+from csbsctl.protection.unfinished import is_resumable
 from csbsctl.provider import Marked, MarkedKind, Marker, Step
 from csbsctl.vault.leases import Lease
 

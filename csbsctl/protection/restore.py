@@ -14,13 +14,13 @@ from csbsctl.protection.jobs.restore import (
     Restored,
     begin_restore,
     carry_out,
-    is_resumable,
     same_request,
 )
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.preflight import Preflight, RestoreRequest, check_restore
 from csbsctl.protection.recover import hold, lease_of, remove_leftovers, settle_others
 from csbsctl.protection.site import Site
+from csbsctl.protection.unfinished import is_resumable
 
 
 def backup_as_of(site: Site, provider: str, server: str, instant: datetime) -> Backup:

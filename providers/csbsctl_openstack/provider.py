@@ -78,6 +78,7 @@ class OpenStackProvider(Provider):
             images=True,
             parallel=self.settings.parallel,
             parallel_disks=self.settings.parallel_disks,
+            restores_detached=True,
         )
 
     # -- inventory -------------------------------------------------------------------------------------------------

@@ -17,13 +17,14 @@ from csbsctl.boundaries import Boundary
 from csbsctl.errors import CsbsError, Interrupted, LeaseLost, Refused, ResourceNotFound
 from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup, BackupState, StoredVolume, Trigger
-from csbsctl.model.job import Job, JobKind, JobState
+from csbsctl.model.job import Job, JobKind
 from csbsctl.model.server import Server, ServerState
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
 from csbsctl.protection.jobs.forms import from_plain, to_plain
 from csbsctl.protection.jobs.work import Work
 from csbsctl.protection.preflight import Preflight, RestoreRequest
 from csbsctl.protection.site import Site
+from csbsctl.protection.unfinished import has_begun, unfinished_restores
 from csbsctl.provider import RestoredVolume, RestorePlan
 from csbsctl.vault.leases import Lease
 
@@ -60,7 +61,7 @@ def begin_restore(site: Site, lease: Lease, job_id: str, request: RestoreRequest
     """
     plan = checked.plan
     server = plan.server
-    overtaken = _unfinished(site, plan.backup.provider, request.identity())
+    overtaken = unfinished_restores(site, plan.backup.provider, request.identity())
     intent = {
         "name": plan.backup.name,
         "request": request.identity(),
@@ -128,21 +129,6 @@ def resume_restore(work: Work) -> str:
     work.undoing = True
     _give_up(work, from_plain(RestorePlan, work.job.intent["plan"]), Interrupted("the runner was gone"))
     return "undone"
-
-
-def has_begun(job: Job) -> bool:
-    """Whether a restore changed anything that only finishing it puts right."""
-    return any(step == "stopped" or step.startswith("restored:") for step in job.steps)
-
-
-def is_resumable(job: Job) -> bool:
-    """Whether a failed restore waits for the same request to go on with it."""
-    return (
-        job.kind is JobKind.RESTORE
-        and job.state is JobState.FAILED
-        and has_begun(job)
-        and "superseded" not in job.steps
-    )
 
 
 def _restore_in_place(work: Work, plan: RestorePlan, server: Server) -> None:
@@ -322,16 +308,6 @@ def _overtake(work: Work) -> None:
         jobs = [job for job in work.site.vault.jobs.list() if job.id in work.job.intent.get("overtakes", ())]
         supersede(work.site, jobs)
         work.record("overtook", bool(jobs))
-
-
-def _unfinished(site: Site, provider: str, wanted: dict[str, Any]) -> list[Job]:
-    """Return the failed restores with the aim of a request: the same server, or the same new name."""
-
-    def aim(request: dict[str, Any]) -> tuple[Any, Any]:
-        return request["server"], request["name"]
-
-    failed = [job for job in site.vault.jobs.list() if job.provider == provider and is_resumable(job)]
-    return [job for job in failed if aim(job.intent["request"]) == aim(wanted)]
 
 
 def _is_running(plan: RestorePlan) -> bool:

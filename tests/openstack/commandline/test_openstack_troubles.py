@@ -65,6 +65,29 @@ def test_a_restore_that_sleeps_keeps_its_server(shop, bench):
     _busy(shop, server_id, old)
 
 
+def test_another_backup_takes_the_place_of_one_that_vanished_and_no_volume_stays_off(shop, bench):
+    server_id = bench.server(2, name="t-web", metadata={"tier": "web"})
+    wanted = shop.write(server_id, 1)
+    shop.run("apply", "--yes")
+    shop.run("backup", "create", "t-web", "--name", "first")
+    shop.write(server_id, 20)
+    shop.run("backup", "create", "t-web", "--name", "second", "--full")
+    in_place = ("--in-place", "--no-safety-backup", "--yes")
+    shop.killed("restore.restored", "restore", "second", *in_place)
+    second = next(backup for backup in shop.backups() if backup["name"] == "second")
+    storage = bench.cloud.block_storage
+    doomed = next(b for b in storage.backups() if b.name == f"csbsctl-{second['id'][:8]}-1")
+    storage.delete_backup(doomed)
+    bench.until(lambda: str(storage.find_backup(doomed.id) is None), "True", seconds=300)
+    said = shop.run("restore", "second", *in_place, exits=1)
+    assert "a restore of another backup takes its place" in said
+    said = shop.run("restore", "first", *in_place)
+    assert "it is restored and attached again" in said
+    assert shop.digests(server_id) == wanted
+    assert bench.status(server_id) == "ACTIVE"
+    shop.is_clean()
+
+
 def _busy(shop: Any, server_id: str, wanted: list[str]) -> None:
     """A restore is asleep in the middle; another one is refused, and the first ends well."""
     words = ["restore", "first", "--in-place", "--no-safety-backup", "--yes"]
