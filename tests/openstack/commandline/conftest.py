@@ -112,8 +112,9 @@ class Shop:
         snapshots = [f"snapshot of {s.volume_id}" for s in storage.snapshots() if s.volume_id not in pinned]
         volumes = [f"volume {v.name}, {v.status}" for v in storage.volumes() if v.id not in attached | pinned]
         backups = [f"backup {b.name}, {b.status}" for b in storage.backups() if b.status != "available"]
-        ports = [f"port {p.name}" for p in self.bench.cloud.network.ports() if p.name.startswith("csbsctl:")]
-        taken = {p.name for p in self.bench.cloud.network.ports() if p.device_id}
+        own = own_ports(self.bench)
+        ports = [f"port {p.name}" for p in own if p.name.startswith("csbsctl:")]
+        taken = {p.name for p in own if p.device_id}
         return busy + marked + snapshots + volumes + backups + [p for p in ports if p[5:] not in taken]
 
     def _process(
@@ -135,11 +136,16 @@ class Shop:
         )
 
 
+def own_ports(bench: Any) -> list[Any]:
+    """Return the ports of the tests' project; whoever owns a shared network sees those of others on it, too."""
+    return list(bench.cloud.network.ports(project_id=bench.cloud.current_project_id))
+
+
 @pytest.fixture
 def shop(bench: Any, tmp_path: Path) -> Iterator[Shop]:
     made = Shop(tmp_path, bench)
     made.configure()
     yield made
-    for port in bench.cloud.network.ports():
+    for port in own_ports(bench):
         if port.name.startswith("csbsctl:"):
             bench.cloud.network.delete_port(port)
