@@ -123,9 +123,10 @@ class Leases:
         self._catalogue = catalogue
         self._held: set[str] = set()
         self._unreturned: dict[str, Generation] = {}
+        self._doubtful: set[str] = set()
         self._lock = threading.Lock()
-        """Guards ``_held``, the segments that this process has or is about to take, and ``_unreturned``, those that it
-        could not give back while the store was away."""
+        """Guards ``_held``, the segments that this process has or is about to take, ``_unreturned``, those that it could
+        not give back while the store was away, and ``_doubtful``, those that it may have taken without hearing of it."""
 
     def acquire(self, provider: str, server: str, *, patience: float = 0.0) -> Lease:
         """Take the lease of a server, from a dead runner if need be.
@@ -230,7 +231,17 @@ class Leases:
                 continue
             if self._ours_still(segment):
                 return False
-        return True
+        return all(self._let_be(segment) for segment in sorted(self._doubtful))
+
+    def _let_be(self, segment: str) -> bool:
+        """Give back what was taken by a commit whose answer was lost; tell whether it is not ours."""
+        series = self._series(segment)
+        with suppress(Conflict, Damaged, StoreUnavailable):
+            head = series.head()
+            if head.body.get("runner") == self.runner.id:
+                series.commit(head, _body(int(head.body["number"]), None, self.clock))
+            return True
+        return False
 
     def _ours_still(self, segment: str) -> bool:
         try:
@@ -275,6 +286,10 @@ class Leases:
             return series.commit(head, _body(number, self.runner.id, self.clock))
         except Conflict:
             raise _held(server, "another runner, this very moment", None) from None
+        except StoreUnavailable:
+            with self._lock:
+                self._doubtful.add(segment)
+            raise
 
     def _drop(self, segment: str) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from csbsctl.clock import SystemClock
-from csbsctl.errors import Conflict, LeaseLost
+from csbsctl.errors import Conflict, LeaseLost, StoreUnavailable
 from csbsctl.vault import Timing, Vault
 from csbsctl.vault.description import ProbeResult, VaultDescription
 from csbsctl.vault.stores.memory import MemoryStore
@@ -216,11 +216,22 @@ def test_a_lease_that_was_lost_can_be_taken_again(vault, opened):
         again.check()
 
 
+class LosesAnswers(MemoryStore):
+    """A store in memory that, where told to, stores what it is given and says that it could not."""
+
+    losing = False
+
+    def create(self, key, data, *, authenticated=False):
+        super().create(key, data, authenticated=authenticated)
+        if self.losing and key.startswith("leases/"):
+            raise StoreUnavailable("no answer")
+
+
 @pytest.fixture
 def shaky():
     """A store in memory that can be away, and how to open a vault in it."""
     clock = SystemClock()
-    store = MemoryStore(clock)
+    store = LosesAnswers(clock)
     believed = ProbeResult(races=1, writers=1, several_winners=0, at=clock.now())
     description = VaultDescription("v", clock.now(), "ops@here", believed, None, None)
     vaults = []
@@ -257,4 +268,16 @@ def test_a_lease_that_outlives_its_runner_is_found_by_the_next_one(shaky):
     assert list(store.keys("runners/")) == [f"runners/{other.runner.id}"]
     vault.leases._witness.silence = 0.0  # it is this very process, and lives
     assert vault.leases.release_the_dead() == 1
+    assert vault.leases.holders() == []
+
+
+def test_a_lease_that_was_taken_without_anybody_hearing_of_it_is_given_back_at_the_end(shaky):
+    store, open_one = shaky
+    vault = open_one()
+    with open_one() as other:
+        store.losing = True
+        with pytest.raises(StoreUnavailable):
+            other.leases.acquire("default", "s1")
+        store.losing = False
+        assert [holder.server for holder in vault.leases.holders()] == ["s1"]
     assert vault.leases.holders() == []

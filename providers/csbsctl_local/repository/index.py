@@ -78,13 +78,14 @@ class Index:
         Merged away objects may be read by others at this moment; they find them gone and list again.
         """
         over = self._superseded()
-        small = sorted(
-            (run.size, key) for key, run in self.runs.items() if run.size < _NEVER_MERGED and key not in over
-        )
-        avoided = avoid() if len(small) >= _MERGE_AT else ()
-        small = [
-            (size, key) for size, key in small if not any(pack in avoided for pack, _ in self.runs[key].packs)
-        ]
+        if len(self._small(over)) < _MERGE_AT and not over:
+            return
+        # What went while we wrote must not come back: it knows packs that are gone. Asked first: a verdict is lifted
+        # only when no listing shows any more what knew its packs.
+        avoided = avoid()
+        self.refresh()
+        over = self._superseded(avoided)
+        small = self._small(over, avoided)
         chosen: list[str] = []
         total = 0
         for size, key in small:
@@ -132,8 +133,21 @@ class Index:
         clean = [other for other in self.runs.values() if not any(pack in dropped for pack, _ in other.packs)]
         return left <= {pack for other in clean for pack, _ in other.packs}
 
-    def _superseded(self) -> dict[str, datetime]:
-        """Return the runs all of whose packs a later one knows, and since when; only where listings lag there are any."""
+    def _small(self, over: Collection[str], avoid: Collection[PackId] = ()) -> list[tuple[int, str]]:
+        """Return size and key of the runs that may be merged, smallest first."""
+        return sorted(
+            (run.size, key)
+            for key, run in self.runs.items()
+            if run.size < _NEVER_MERGED
+            and key not in over
+            and not any(pack in avoid for pack, _ in run.packs)
+        )
+
+    def _superseded(self, avoid: Collection[PackId] = ()) -> dict[str, datetime]:
+        """Return the runs all of whose packs a later one knows, and since when; only where listings lag there are any.
+
+        One that knows a pack to avoid may be gone although a listing shows it: nothing is superseded by it.
+        """
         if not self._lag:
             return {}
         over: dict[str, datetime] = {}
@@ -142,7 +156,9 @@ class Index:
             later = [
                 self._stored[other]
                 for other, known in packs.items()
-                if own <= known and (self._stored[other], other) > (self._stored[key], key)
+                if own <= known
+                and (self._stored[other], other) > (self._stored[key], key)
+                and not any(pack in avoid for pack in known)
             ]
             if later:
                 over[key] = min(later)
