@@ -122,11 +122,10 @@ class Leases:
         self._witness = witness
         self._catalogue = catalogue
         self._held: set[str] = set()
-        self._unreturned: dict[str, Generation] = {}
-        self._doubtful: set[str] = set()
+        self._unreturned: set[str] = set()
         self._lock = threading.Lock()
-        """Guards ``_held``, the segments that this process has or is about to take, ``_unreturned``, those that it could
-        not give back while the store was away, and ``_doubtful``, those that it may have taken without hearing of it."""
+        """Guards ``_held``, the segments that this process has or is about to take, and ``_unreturned``, those that
+        it could not give back while the store was away, or may have taken without hearing of it."""
 
     def acquire(self, provider: str, server: str, *, patience: float = 0.0) -> Lease:
         """Take the lease of a server, from a dead runner if need be.
@@ -212,7 +211,7 @@ class Leases:
             pass
         except StoreUnavailable:
             with self._lock:
-                self._unreturned[segment] = generation
+                self._unreturned.add(segment)
         finally:
             self.forget(segment)
 
@@ -223,31 +222,20 @@ class Leases:
 
     def close(self) -> bool:
         """Give back what could not be given back before; tell whether nothing is left to this process."""
-        with self._lock:
-            unreturned, self._unreturned = self._unreturned, {}
-        for segment, generation in unreturned.items():
-            with suppress(Conflict, StoreUnavailable):
-                self._series(segment).commit(generation, _body(generation.body["number"], None, self.clock))
-                continue
-            if self._ours_still(segment):
-                return False
-        return all(self._let_be(segment) for segment in sorted(self._doubtful))
+        return all(self._let_be(segment) for segment in sorted(self._unreturned))
 
     def _let_be(self, segment: str) -> bool:
-        """Give back what was taken by a commit whose answer was lost; tell whether it is not ours."""
+        """Give a lease back if it is ours after all; tell whether it is nobody's concern here any more."""
         series = self._series(segment)
-        with suppress(Conflict, Damaged, StoreUnavailable):
+        try:
             head = series.head()
             if head.body.get("runner") == self.runner.id:
                 series.commit(head, _body(int(head.body["number"]), None, self.clock))
+        except Conflict:  # taken over
             return True
-        return False
-
-    def _ours_still(self, segment: str) -> bool:
-        try:
-            return bool(self._series(segment).head().body.get("runner") == self.runner.id)
         except (Damaged, StoreUnavailable):
-            return True
+            return False
+        return True
 
     def _try(self, provider: str, server: str) -> Lease:
         segment = server_segment(provider, server)
@@ -288,7 +276,7 @@ class Leases:
             raise _held(server, "another runner, this very moment", None) from None
         except StoreUnavailable:
             with self._lock:
-                self._doubtful.add(segment)
+                self._unreturned.add(segment)
             raise
 
     def _drop(self, segment: str) -> None:
