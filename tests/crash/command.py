@@ -1,14 +1,17 @@
 """A process that has all of csbsctl imported and forks one command after the other: cheap enough for hundreds.
 
-Reads requests from its stdin and answers on its stdout, a line of JSON each: ``start`` gives a process id, ``wait``
-how that process ended (``poll``: null while it runs). A command is what the command line makes of its words, killed
-at a boundary if so told; a ``hasty`` one is a runner that believes others dead after half a second of silence.
+Reads requests from its stdin and answers on its stdout, a line of JSON each: ``start`` gives a process id, ``poll``
+how that process ended, null while it runs. A command is what the command line makes of its words, killed at a boundary
+if so told; a ``hasty`` one is a runner that believes others dead after half a second of silence. SIGUSR1 lets a
+command write where each of its threads is.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -32,14 +35,13 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         answer: Any
-        if "wait" in request:
-            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
-        elif "poll" in request:
+        if "poll" in request:
             gone, status = os.waitpid(request["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if gone else None
         else:
             answer = os.fork()
             if not answer:
+                answers.close()  # else who reads them waits for a command that outlives us
                 _become(**request)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
@@ -59,6 +61,7 @@ def _become(
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    faulthandler.register(signal.SIGUSR1)
     if fault:
         arm(fault, passage)
     if hurting:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,10 +43,24 @@ NIGHT = "2026-11-0{}T02:00:00Z"
 Digests = tuple[str, ...]
 
 
+PATIENCE = 100.0
+"""Seconds that a command may take, stopped for a while or on a busy machine; then it hangs."""
+
+
+@dataclass
+class Started:
+    """A command that was started: what it is, where it writes, when it has to have ended."""
+
+    words: list[str]
+    output: Path
+    until: float
+
+
 class Starter:
     """The process that commands are forked from."""
 
     def __init__(self) -> None:
+        self._running: dict[int, Started] = {}
         environ = {**os.environ, "NO_COLOR": "1"}
         self._process = subprocess.Popen(
             [sys.executable, COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
@@ -63,20 +78,39 @@ class Starter:
     ) -> int:
         """Start a command and return its process id; ``hurting`` (seed, share, log) lets the vault's folder fail."""
         request = {"words": words, "output": str(output), "fault": fault, "passage": passage}
-        return int(self._ask({**request, "hasty": hasty, "hurting": hurting}))
+        process = int(self._ask({**request, "hasty": hasty, "hurting": hurting}))
+        self._running[process] = Started(words, output, time.monotonic() + PATIENCE)
+        return process
 
     def wait(self, process: int) -> int:
         """Return how a command ended: its exit code, or the negative of the signal that ended it."""
-        return int(self._ask({"wait": process}))
+        while (code := self.poll(process)) is None:
+            time.sleep(0.002)
+        return code
 
     def poll(self, process: int) -> int | None:
-        """Return how a command ended, None while it runs."""
+        """Return how a command ended, None while it runs. Fails, and says where it is, when it does not end."""
         answer: int | None = self._ask({"poll": process})
+        if answer is not None:
+            del self._running[process]
+        elif time.monotonic() > self._running[process].until:
+            self._give_up(process)
         return answer
 
     def close(self) -> None:
+        """End, with all that was started and runs or is stopped."""
+        for process in self._running:
+            os.kill(process, signal.SIGKILL)
         with self._process as process:
             process.communicate()
+
+    def _give_up(self, process: int) -> None:
+        os.kill(process, signal.SIGUSR1)
+        time.sleep(1)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        started = self._running[process]
+        said = started.output.read_text() if started.output.exists() else ""
+        pytest.fail(f"{started.words} did not end (state {state}):\n{said}")
 
     def _ask(self, request: dict[str, Any]) -> Any:
         assert self._process.stdin
