@@ -156,7 +156,7 @@ class Checkup:
     def _repair(self, session: Session, findings: _Findings, problems: list[Problem]) -> list[Problem]:
         parts = self._parts
         if findings.unindexed:
-            parts.index.store(findings.unindexed)
+            parts.index.store(findings.unindexed, fence=session.check)
         for key in list(parts.index.damaged):
             parts.index.remove(key)
         REINDEXED()
@@ -188,7 +188,7 @@ class Checkup:
         present = {each.nonce: each.job for each in sessions(parts.blobs, parts.codec)}
         present.pop(session.nonce, None)
         parts.doom.wait_for(verdict, present, ())
-        parts.index.drop(bad)
+        parts.index.drop(bad, fence=session.check)
 
 
 class _Hurt:

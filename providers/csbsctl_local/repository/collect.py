@@ -68,6 +68,7 @@ class Collector:
         self._budget = budget
         self._check = check
         self._lag = timedelta(seconds=parts.lag)
+        self._doomed: set[PackId] = set()
         self._lifted: set[str] = set()
 
     def run(self) -> Collected:
@@ -92,11 +93,11 @@ class Collector:
         now = parts.blobs.now()
         ready = [v for v in verdicts if v.ready(self._open_jobs, registered, now, self._lag)]
         self._end_sessions(ready)
-        doomed = {pack for verdict in verdicts for pack in verdict.packs}
+        doomed = self._doomed = {pack for verdict in verdicts for pack in verdict.packs}
         marks = Marks(parts, avoid=doomed, check=self._check)
         sizes = {**parts.index.packs(), **sizes}
         seat.check()
-        freed = self._carry_out(ready, marks, sizes, now)
+        freed = self._carry_out(ready, marks, sizes, now, seat)
         active = {nonce for nonce, each in registered.items() if each.job in self._open_jobs}
         idle = {pack for pack in sizes if pack not in doomed and session_of(pack) not in active}
         garbage = self._without_anything_missing(
@@ -120,7 +121,9 @@ class Collector:
             for nonce in verdict.sessions or ():
                 end_session(self._parts.blobs, nonce)
 
-    def _carry_out(self, ready: list[Verdict], marks: Marks, sizes: dict[PackId, int], now: datetime) -> int:
+    def _carry_out(
+        self, ready: list[Verdict], marks: Marks, sizes: dict[PackId, int], now: datetime, seat: CollectorSeat
+    ) -> int:
         """Take ready verdicts as far as they may go now, and return the bytes that were freed.
 
         The index forgets the packs, then they go, then the verdict. Where listings lag each waits until everybody sees
@@ -131,31 +134,47 @@ class Collector:
         dead = self._without_anything_missing(dead, marks, sizes)
         fresh = [v for v in ready if not v.past("unindexed", now, self._lag)] if self._lag else []
         if fresh:
-            self._parts.index.supersede({pack for verdict in fresh for pack in verdict.packs} & dead)
+            condemned = {pack for verdict in fresh for pack in verdict.packs}
+            self._parts.index.supersede(condemned & dead, dead, self._doomed, seat.check)
             for verdict in fresh:
                 self._parts.doom.reach(verdict.id, "unindexed", verdict.packs & dead)
-        settled = [verdict for verdict in ready if verdict not in fresh]
-        twice = {p for v in settled for p in (v.confirmed if self._lag else v.packs)} & dead
-        return self._delete(settled, twice, sizes, now)
+        return self._delete([verdict for verdict in ready if verdict not in fresh], dead, sizes, now, seat)
 
     def _delete(
-        self, settled: list[Verdict], dead: set[PackId], sizes: dict[PackId, int], now: datetime
+        self,
+        settled: list[Verdict],
+        dead: set[PackId],
+        sizes: dict[PackId, int],
+        now: datetime,
+        seat: CollectorSeat,
     ) -> int:
-        if dead:
-            self._parts.index.drop(dead)
+        """Delete the packs of verdicts whose turn it is, once: a verdict that is about to be lifted takes no more."""
+        due, done = settled, list[Verdict]()
+        if self._lag:
+            done = [verdict for verdict in settled if self._parts.doom.reached(verdict.id, "deleted")]
+            due = [verdict for verdict in settled if verdict not in done]
+        going = {pack for v in due for pack in (v.confirmed if self._lag else v.packs)} & dead
+        if going:
+            self._parts.index.drop(going, seat.check, self._doomed)
             UNINDEXED()
-        going = sorted(pack_key(pack) for pack in dead)
-        for start in range(0, len(going), _AT_ONCE):
+        keys = sorted(pack_key(pack) for pack in going)
+        for start in range(0, len(keys), _AT_ONCE):
             self._check()
-            self._parts.blobs.delete_all(going[start : start + _AT_ONCE])
-        for verdict in settled:
+            self._parts.blobs.delete_all(keys[start : start + _AT_ONCE])
+        for verdict in due:
             DELETED()
-            if not self._lag or verdict.past("deleted", now, self._lag):
-                self._parts.doom.lift(verdict.id)
-                self._lifted.add(verdict.id)
-            else:
+            if self._lag:
                 self._parts.doom.reach(verdict.id, "deleted")
-        return sum(sizes.pop(pack, 0) for pack in dead)
+            else:
+                self._lift(verdict)
+        for verdict in done:
+            if verdict.past("deleted", now, self._lag):
+                self._lift(verdict)
+        return sum(sizes.pop(pack, 0) for pack in going)
+
+    def _lift(self, verdict: Verdict) -> None:
+        self._parts.doom.lift(verdict.id)
+        self._lifted.add(verdict.id)
 
     def _without_anything_missing(
         self, dead: set[PackId], marks: Marks, sizes: dict[PackId, int]

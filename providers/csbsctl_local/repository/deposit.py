@@ -100,7 +100,8 @@ class Deposit:
                 tables, self._tables = self._tables, []
             if not tables:
                 return
-            size = self._index.store(tables)
+            self._session.check()
+            size = self._index.store(tables, fence=self._session.check)
             INDEX_STORED()
             with self._lock:
                 self.stored += size

@@ -112,6 +112,14 @@ class DoomList:
         except BlobExists:
             return
 
+    def reached(self, name: str, stage: str) -> bool:
+        """Say whether a verdict was carried out as far as that, even a moment ago."""
+        try:
+            self._blobs.get(f"{DOOM}{name}/{stage}", 0, 1)
+        except BlobNotFound:
+            return False
+        return True
+
     def lift(self, name: str) -> None:
         """Remove a verdict that was carried out or withdrawn."""
         for part in ("packs", "waits", *STAGES):

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from csbsctl.blobs import BlobNotFound, BlobStore
-from csbsctl.errors import Damaged
+from csbsctl.errors import CsbsError, Damaged
 from csbsctl.ids import new_id
 
 from .codec import Codec
@@ -22,6 +22,8 @@ from .run import Run, merged, run_of_tables
 _NEVER_MERGED = 32 * 1024 * 1024
 _MERGE_AT = 6
 _LISTINGS = 10
+Fence = Callable[[], None]
+"""Raises when the caller was declared dead: the packs that it knows may be gone, and nobody may hear of them from it."""
 
 
 class Index:
@@ -68,11 +70,11 @@ class Index:
         """Return every pack known, and its size."""
         return {pack: size for run in self.runs.values() for pack, size in run.packs}
 
-    def store(self, tables: Iterable[Table]) -> int:
+    def store(self, tables: Iterable[Table], fence: Fence) -> int:
         """Store the tables of some packs as one more run; return the bytes that took."""
-        return self._store(run_of_tables(tables))
+        return self._store(run_of_tables(tables), fence)
 
-    def merge(self, avoid: Callable[[], Collection[PackId]] = tuple) -> None:
+    def merge(self, avoid: Callable[[], Collection[PackId]], fence: Fence) -> None:
         """Merge small runs when there are many; those that know a pack to avoid (asked for then) are left alone.
 
         Merged away objects may be read by others at this moment; they find them gone and list again.
@@ -94,23 +96,31 @@ class Index:
             chosen.append(key)
             total += size
         if len(chosen) >= _MERGE_AT:
-            self._replace(chosen)
+            self._replace(chosen, fence)
         self._remove_superseded(over)
 
-    def supersede(self, packs: Collection[PackId]) -> None:
-        """Store what is to replace the runs that know one of the packs; ``drop`` removes those when all can see it."""
+    def supersede(
+        self, packs: Collection[PackId], dead: Collection[PackId], avoid: Collection[PackId], fence: Fence
+    ) -> None:
+        """Store what is to replace the runs that know one of the packs; ``drop`` removes those when all can see it.
+
+        What is stored knows nothing that is dead: others may be about to drop that. For ``avoid`` see ``drop``.
+        """
         for run in list(self.runs.values()):
             if any(pack in packs for pack, _ in run.packs):
-                plain = merged([run], packs)
-                if Run(plain).packs and not self._known_elsewhere(run, packs):
-                    self._store(plain)
+                plain = merged([run], dead)
+                if Run(plain).packs and not self._known_elsewhere(run, dead, avoid):
+                    self._store(plain, fence)
 
-    def drop(self, packs: Collection[PackId]) -> None:
-        """Rewrite every run that knows one of the packs, without them."""
+    def drop(self, packs: Collection[PackId], fence: Fence, avoid: Collection[PackId] = ()) -> None:
+        """Rewrite every run that knows one of the packs, without them.
+
+        Where listings lag, a run that knows a pack to avoid may be gone although it is listed: it does not count.
+        """
         for key, run in list(self.runs.items()):
             if any(pack in packs for pack, _ in run.packs):
-                if not self._known_elsewhere(run, packs):
-                    self._store(merged([run], packs))
+                if not self._known_elsewhere(run, packs, avoid):
+                    self._store(merged([run], packs), fence)
                 self.remove(key)
 
     def remove(self, key: str) -> None:
@@ -119,18 +129,19 @@ class Index:
         self.runs = {other: run for other, run in self.runs.items() if other != key}
         self.damaged.pop(key, None)
 
-    def _replace(self, keys: list[str], dropped: Collection[PackId] = ()) -> None:
-        plain = merged([self.runs[key] for key in keys], dropped)
+    def _replace(self, keys: list[str], fence: Fence) -> None:
+        plain = merged([self.runs[key] for key in keys])
         if Run(plain).packs:
-            self._store(plain)
+            self._store(plain, fence)
         if not self._lag:  # else a listing that shows neither the old nor the new would lose what they know
             for key in keys:
                 self.remove(key)
 
-    def _known_elsewhere(self, run: Run, dropped: Collection[PackId]) -> bool:
-        """Say whether other runs that know none of the dropped packs know every other pack of this one."""
+    def _known_elsewhere(self, run: Run, dropped: Collection[PackId], avoid: Collection[PackId] = ()) -> bool:
+        """Say whether other runs that know none of the packs dropped or to avoid know every other pack of this one."""
         left = {pack for pack, _ in run.packs if pack not in dropped}
-        clean = [other for other in self.runs.values() if not any(pack in dropped for pack, _ in other.packs)]
+        gone = {*dropped, *avoid}
+        clean = [other for other in self.runs.values() if not any(pack in gone for pack, _ in other.packs)]
         return left <= {pack for other in clean for pack, _ in other.packs}
 
     def _small(self, over: Collection[str], avoid: Collection[PackId] = ()) -> list[tuple[int, str]]:
@@ -171,13 +182,18 @@ class Index:
                 if since + self._lag < now:
                     self.remove(key)
 
-    def _store(self, plain: bytes) -> int:
+    def _store(self, plain: bytes, fence: Fence) -> int:
         key = INDEXES + new_id().replace("-", "")
         sealed = self._codec.encode(plain, document_context(key))
         self._blobs.create(key, sealed, authenticated=True)
         if self._lag:
             self._stored[key] = self._blobs.now()
         self.runs = {key: Run(plain), **self.runs}
+        try:
+            fence()
+        except CsbsError:
+            self.remove(key)
+            raise
         self._keep(key, sealed)
         return len(sealed)
 

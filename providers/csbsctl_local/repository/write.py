@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from csbsctl.blobs import BlobExists
@@ -11,7 +12,7 @@ from csbsctl.errors import CsbsError, Damaged, LeaseLost, NotFound
 
 from .copier import rescue
 from .deposit import Check, Deposit, Progress
-from .layout import document_context, manifest_key
+from .layout import PackId, document_context, manifest_key
 from .manifest import Manifest, Written, leaf_names, manifest_bytes
 from .parts import Parts
 from .session import Session, end_session, packs_of, sessions
@@ -54,7 +55,7 @@ class Write:
     def _run(self, parts: Parts, session: Session) -> Written:
         doomed = parts.doom.packs()
         parts.index.refresh()
-        self._adopt(parts, session)
+        self._adopt(parts, session, doomed)
         parent = parts.manifest(self.parent) if self.parent else None
         deposit = Deposit(parts.blobs, parts.codec, parts.index, session, doomed)
         disk = DiskWriter(
@@ -75,12 +76,16 @@ class Write:
         )
         manifest = Manifest(written, parts.clock.now(), bytes(disk.leaves))
         written = self._commit_safely(parts, session, deposit, manifest)
-        parts.index.merge(avoid=parts.doom.packs)
+        with suppress(LeaseLost):  # it is stored, and others merge as well
+            parts.index.merge(avoid=parts.doom.packs, fence=session.check)
         return written
 
-    def _adopt(self, parts: Parts, session: Session) -> None:
-        """Take over what an earlier, interrupted call for this manifest stored but did not come to index."""
-        known = parts.index.packs()
+    def _adopt(self, parts: Parts, session: Session, doomed: set[PackId]) -> None:
+        """Take over what an earlier, interrupted call for this manifest stored but did not come to index.
+
+        Not what is doomed: it may go at any moment, and an index that knows it would mislead those who come later.
+        """
+        known = parts.index.packs().keys() | doomed
         for other in list(sessions(parts.blobs, parts.codec, but=session.nonce)):
             if (other.job, other.writes) != (self.job, self.manifest):
                 continue
@@ -90,7 +95,7 @@ class Write:
                 if pack not in known and (table := stored_table(parts.blobs, parts.codec, pack, size))
             ]
             if tables:
-                parts.index.store(tables)
+                parts.index.store(tables, fence=session.check)
             end_session(parts.blobs, other.nonce)
 
     def _commit_safely(self, parts: Parts, session: Session, deposit: Deposit, manifest: Manifest) -> Written:

@@ -72,6 +72,9 @@ class DiskWriter:
     def run(self, threads: int) -> None:
         """Write everything; the first error of any thread ends it."""
         work = Shared(sorted(self._wanted))
+        if threads == 1:
+            self._work(work)
+            return
         with ThreadPoolExecutor(threads, thread_name_prefix="write") as pool:
             for result in [pool.submit(self._work, work) for _ in range(threads)]:
                 result.result()

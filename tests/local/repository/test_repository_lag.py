@@ -1,14 +1,14 @@
 """Listings that lag: some keys appear late, some that are gone still show. Reads are right at all times.
 
-Random lives of a repository in virtual time, with writers that fall asleep right before they commit while others
-collect; every disk that is stored must stay whole, and in the end nothing may be left that nobody needs.
+Random lives of a repository in virtual time, with writers that fall asleep in the middle of a disk and right before
+they commit, while others collect; every disk that is stored must stay whole, and in the end nothing may be left that nobody needs.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,6 +43,8 @@ class LaggingStore:
     def __init__(self, clock: VirtualClock, chance: random.Random, lag: float = LAG) -> None:
         self.lag = lag
         self.lied = 0
+        self.hides: set[str] = set()
+        """What is hidden for sure while it is young; then chance has no say."""
         self._clock, self._chance = clock, chance
         self._objects: dict[str, Stored] = {}
         self._lock = threading.RLock()
@@ -81,7 +83,7 @@ class LaggingStore:
             for key, each in sorted(self._objects.items()):
                 is_there = not each.deleted
                 changed = each.deleted or each.created
-                if changed > young and self._chance.random() < 0.5:
+                if changed > young and (key in self.hides if self.hides else self._chance.random() < 0.5):
                     is_there = not is_there
                     self.lied += 1
                 if is_there and key.startswith(prefix) and key > after:
@@ -157,12 +159,8 @@ class Life:
             del self.open_jobs[name]
 
     def fall_asleep(self) -> None:
-        """Right before the commit, sometimes, let time pass and others work."""
-        if (
-            self.asleep
-            or threading.current_thread() is not threading.main_thread()
-            or self.chance.random() < 0.5
-        ):
+        """Before the disk is read and before the commit, sometimes, let time pass and others work."""
+        if self.asleep or self.chance.random() < 0.5:
             return
         self.asleep = True
         try:
@@ -214,3 +212,36 @@ def test_nothing_needed_goes_while_listings_lag(tmp_path: Path, seed: int):
     life.live(40)
     assert life.store.lied > 50
     life.settle()
+
+
+def test_what_was_needed_when_its_turn_came_is_not_deleted_while_its_verdict_is_lifted(tmp_path: Path):
+    life = Life(tmp_path, seed=0)
+    life.store.hides = {"manifests/m2"}
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"A" * CHUNK)
+    passed = iter([100, 200])  # before it reads the disk, and right before it commits
+
+    def asleep() -> None:
+        if next(passed) == 200:
+            life.repository().delete("m1")
+            life.repository().collect(job="c1", open_jobs=frozenset({"m2"}))  # condemns, and waits for m2
+            life.clock.advance(timedelta(seconds=200))
+
+    def write(name: str, check: Callable[[], None]) -> None:
+        source = FileSource(disk)
+        life.repository().write(source, manifest=name, job=name, check=check, threads=1)
+        source.close()
+
+    def collect(after: int) -> list[str]:
+        life.clock.advance(timedelta(seconds=after))
+        life.repository().collect(job=f"c{after}", open_jobs=frozenset())
+        return [key for key, each in life.store._objects.items() if "packs/" in key and not each.deleted]
+
+    write("m1", lambda: None)
+    life.clock.advance(timedelta(seconds=200))
+    write("m2", asleep)
+    stored = collect(after=10)  # m2 is not listed yet: nothing seems to need them
+    assert collect(after=61) == stored  # their turn, but now m2 is seen
+    life.repository().delete("m2")
+    assert collect(after=62) == stored
+    assert [collect(after=200) for _ in range(4)][-1] == []
