@@ -23,6 +23,7 @@ import pytest
 from csbsctl.cli.session import Options, Session
 from csbsctl.clock import format_instant
 from csbsctl.model.backup import Backup, BackupState
+from csbsctl.protection.unfinished import is_resumable
 from csbsctl.vault.check import check
 from csbsctl_local.repository.marks import Marks
 
@@ -131,6 +132,7 @@ class Soak:
         self.do("run", allowed=(0, 3))
         self.do("run")
         self.settle()
+        self.take_up()
         self.hold(slot)
         self.night += 1
 
@@ -143,6 +145,19 @@ class Soak:
                     return
             time.sleep(2.2)  # LAG, and a second for times in whole seconds
             self.do("run")
+
+    def take_up(self) -> None:
+        """Take the place of a restore that failed midway: its server stays stopped until then, by design."""
+        with Session(Options(chdir=self.folder, at=format_instant(self.at))) as session:
+            (lab,) = (server for server in session.inventory()["default"] if server.name == "lab")
+            jobs = [job for job in session.vault().jobs.list() if job.server == lab.id]
+            good = [b for b in session.vault().catalogue.backups("default", lab.id) if b.good]
+        if lab.state == "stopped":
+            assert any(is_resumable(job) for job in jobs), (
+                "lab is stopped, and no restore is to be gone on with"
+            )
+            self.do("restore", good[-1].id, "--in-place", "--yes")
+            self.did["restores taken up"] += 1
 
     def write_by_day(self) -> None:
         for name in (*WEB, "lab"):

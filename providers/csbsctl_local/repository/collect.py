@@ -103,7 +103,7 @@ class Collector:
         garbage = self._without_anything_missing(
             {pack for pack in idle if pack not in marks.live}, marks, sizes
         )
-        compacted, copied = self._compact(session, marks, sizes, idle - garbage, doomed)
+        compacted, copied = self._compact(session, marks, sizes, idle - garbage, doomed | garbage)
         condemned = garbage | compacted
         seat.check()
         self._condemn(condemned, verdicts, session)
