@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 
 from csbsctl.cli.main import main
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A job in the background of a script ignores Ctrl-C, and so would all that it starts; tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 EXECUTABLE = (sys.executable, "-c", "import sys; from csbsctl.cli import main; sys.exit(main())")
 

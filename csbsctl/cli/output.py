@@ -126,6 +126,7 @@ def _print(text: str, stream: TextIO, end: str = "\n") -> None:
     except BrokenPipeError:
         hush(stream)
     except OSError as error:
+        hush(stream)  # what is left in its buffer would fail again at the end, and be told again
         raise CsbsError(f"cannot write the output: {error.strerror}", code="output") from error
 
 
