@@ -219,7 +219,7 @@ def test_a_damaged_document_is_named_with_the_way_on(named_shop, folder, code):
 
 
 def test_output_that_nobody_reads_is_no_error(named_shop, monkeypatch):
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # as people have it: what is left is written at the end
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # so that the end writes what is left
     shared = ["-C", str(named_shop.folder)]
     shell = " ".join([sys.executable, "-c", f'"{EXECUTABLE[2]}"', *shared])
     lines = ("backup list | head -1", "backup list | true", "run | true", "backup list >&-", "run >&- 2>&-")
