@@ -23,6 +23,7 @@ from csbsctl.rehearsal.outcome import Outcome
 from csbsctl.rehearsal.play import play
 from csbsctl.rehearsal.world import Inputs
 
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _MEMORY = "/dev/shm"  # noqa: S108 - only the parent of a folder that mkdtemp names
 
 
@@ -37,10 +38,11 @@ class Planned:
 def play_all(tests: Sequence[Planned], inputs: Inputs, jobs: int | None = None) -> Iterator[Outcome]:
     """Yield how the tests ended, in their order; ``jobs`` is how many run at once, one per core when None."""
     with _folder() as folder, _workers(min(jobs or _cores(), len(tests))) as pool:
-        waiting = [
-            (test, pool.submit(_play, test, inputs, folder / str(number)))
-            for number, test in enumerate(tests)
-        ]
+        with _undisturbed():
+            waiting = [
+                (test, pool.submit(_play, test, inputs, folder / str(number)))
+                for number, test in enumerate(tests)
+            ]
         for test, future in waiting:
             yield _result(test, future)
 
@@ -93,10 +95,21 @@ def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put signals off while processes are started: one that we do not know of yet would outlive us."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals_alone() -> None:
     """Let the process that started us decide what Ctrl-C means; it ends us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _cores() -> int:

@@ -101,8 +101,11 @@ class Starter:
         """End, with all that was started and runs or is stopped."""
         for process in self._running:
             os.kill(process, signal.SIGKILL)
-        with self._process as process:
-            process.communicate()
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe
+            pipe.close()
 
     def _give_up(self, process: int) -> None:
         os.kill(process, signal.SIGUSR1)

@@ -137,6 +137,9 @@ def test_interrupted_it_leaves_nothing_behind(shop, number, code):
         else:
             pytest.fail(str(running.communicate()))
     running.send_signal(number)
-    running.communicate(timeout=300)
+    try:
+        running.communicate(timeout=300)
+    finally:
+        running.kill()
     assert running.returncode == code
     assert list(temporary.iterdir()) == []
