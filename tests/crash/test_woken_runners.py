@@ -47,10 +47,10 @@ def _stop(yard: Yard, process: int) -> None:
     """Stop a process, but not in the middle of a change of the simulated cloud, which no real one would wait for."""
     while True:
         os.kill(process, signal.SIGSTOP)
-        with closing(sqlite3.connect(yard.folder / "cloud" / "cloud.db", timeout=0)) as database:
-            with suppress(sqlite3.OperationalError):
-                database.execute("BEGIN IMMEDIATE")
-                return
+        database = sqlite3.connect(yard.folder / "cloud" / "cloud.db", timeout=0)
+        with closing(database), suppress(sqlite3.OperationalError):
+            database.execute("BEGIN IMMEDIATE")
+            return
         os.kill(process, signal.SIGCONT)
         time.sleep(0.01)
 
