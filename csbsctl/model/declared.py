@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from csbsctl.model.base import Model, Name
 from csbsctl.model.policy import Duration, Policy
@@ -59,17 +59,7 @@ class Binding(Model):
     rebind: bool = False
     """Take over servers that another stack has bound."""
     image_backed_root: Literal["refuse", "snapshot"] = "refuse"
-    """What to do with servers whose root disk is not a volume (OpenStack); `snapshot` is not supported yet."""
-
-    @field_validator("image_backed_root")
-    @classmethod
-    def _only_what_is_there(cls, choice: str) -> str:
-        if choice == "snapshot":  # accepted in silence, it would promise a root disk that no backup holds
-            raise ValueError(
-                "`snapshot` is not supported yet: servers that boot from an image are refused (CSBS.6003); "
-                "leave it out, and move such a root onto a volume to protect it"
-            )
-        return choice
+    """What to do with servers whose root disk is not a volume (OpenStack): `snapshot` protects it by an image of it."""
 
     @model_validator(mode="after")
     def _reaches_something(self) -> Self:

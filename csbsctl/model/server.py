@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -60,12 +60,30 @@ class Server:
     """Enough to build the server anew (flavour, networks, keys); only the provider reads it."""
     refusal: Refusal | None = None
     """A reason of the provider's own why it cannot be protected; see ``protectability``."""
+    image_backed_root: bool = False
+    """Whether its system disk is no volume and nobody has said yet that an image of it will do; see ``accepting_image``."""
+
+
+def accepting_image(server: Server) -> Server:
+    """Return a server as one sees it who takes an image of its root disk for a backup, where that disk is no volume."""
+    return replace(server, image_backed_root=False) if server.image_backed_root else server
+
+
+def seen_alike(fresh: Server, before: Server) -> Server:
+    """Return a server that was read again as one sees it who saw it before: an image still does where it did."""
+    return fresh if before.image_backed_root else accepting_image(fresh)
 
 
 def protectability(server: Server) -> Refusal | None:
     """Return why a server cannot be backed up now, or None when it can (csbs.md 1.8, 1.15)."""
     if server.refusal:
         return server.refusal
+    if server.image_backed_root:
+        return Refusal(
+            "CSBS.6003",
+            f"server {server.name} boots from an image: its root disk is not a volume, and is protected only where "
+            "the binding says `image_backed_root: snapshot`",
+        )
     if not server.volumes:
         return Refusal("CSBS.6007", f"server {server.name} has no disk to back up")
     for volume in server.volumes:

@@ -16,7 +16,7 @@ from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup, BackupState, Trigger
 from csbsctl.model.control import StackState
 from csbsctl.model.job import JobKind
-from csbsctl.model.server import Server
+from csbsctl.model.server import Server, seen_alike
 from csbsctl.protection.due import read_agenda
 from csbsctl.protection.events import JobFailed
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
@@ -60,11 +60,19 @@ def create_backups(
     names = names_of_request(name, [server.id for server in servers])
     return _back_up(
         site,
-        servers,
+        _as_bound(site, servers),
         lambda server: BackupOrder(
             trigger=Trigger.MANUAL, name=names[server.id], full=full, description=description
         ),
     )
+
+
+def _as_bound(site: Site, servers: Sequence[Server]) -> Sequence[Server]:
+    """Return servers as their bindings see them; asked only where it matters, for it reads whole clouds."""
+    if not any(server.image_backed_root for server in servers):
+        return servers
+    bound = read_agenda(site).assignment.bound
+    return [bound[server.id].server if server.id in bound else server for server in servers]
 
 
 def run_policy(site: Site, policy: str, only: Sequence[str] = ()) -> Outcome:
@@ -231,7 +239,7 @@ def _back_up(site: Site, servers: Sequence[Server], order: Callable[[Server], Ba
             for backup in site.vault.catalogue.backups(server.provider, server.id):
                 if backup.name == wanted.name and backup.id not in before and backup.good:
                     return backup  # the same request was cut off earlier and is finished now
-            fresh = site.provider(server.provider).server(server.id)
+            fresh = seen_alike(site.provider(server.provider).server(server.id), server)
             return take_backup(site, lease, fresh, wanted)
 
     outcome = Outcome()

@@ -16,6 +16,7 @@ from typing import Any
 from csbsctl.errors import Conflict, CsbsError, Damaged, Interrupted
 from csbsctl.model.backup import Backup, BackupState, Trigger
 from csbsctl.model.policy import Policy
+from csbsctl.model.server import seen_alike
 from csbsctl.model.slots import SlotLog
 from csbsctl.protection.due import Agenda, due_for, note_missed, note_released, read_agenda, slots_under_way
 from csbsctl.protection.events import BindingDoubted, JobFailed, PruneHeld, ServerLeft, SlotSkipped
@@ -210,7 +211,7 @@ class Runner:
                     return Passed.TAKEN
                 if self._fell_into_another(turn):
                     return self._skip(turn, "the server was still being backed up")
-                fresh = self._site.provider(server.provider).server(server.id)
+                fresh = seen_alike(self._site.provider(server.provider).server(server.id), server)
                 return take_backup(self._site, lease, fresh, _order(turn))
         except Conflict as conflict:
             if conflict.code != LEASE_HELD:

@@ -273,7 +273,7 @@ def _backup(backup: Backup, expires_at: datetime | None) -> dict[str, Any]:
 
 def server_view(server: Server, bound: Bound | None = None, last: datetime | None = None) -> dict[str, Any]:
     """Return one server: what binds it, if anything, and its newest good recovery point."""
-    refusal = protectability(server)
+    refusal = protectability(bound.server if bound else server)
     return {
         "id": server.id,
         "name": server.name,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from csbsctl.model.declared import Binding
-from csbsctl.model.server import Refusal, Server, protectability
+from csbsctl.model.server import Refusal, Server, accepting_image, protectability
 from csbsctl.rules.inventory_index import InventoryIndex, matches
 
 __all__ = ["Assignment", "Bound", "Departed", "Problem", "Renamed", "assign", "matches"]
@@ -22,7 +22,7 @@ _SUGGESTIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A server that a binding reaches."""
+    """A server that a binding reaches, as the binding sees it: an image of its root will do where it says so."""
 
     server: Server
     binding: str
@@ -124,8 +124,8 @@ class _Assigner:
         self._indexes = indexes
         self._members = members
         self._former: dict[str, str] | None = None
-        self._settled: dict[tuple[str, str, str], int] = {}
-        """How many servers a rule reached that stands without names and exclusions, by provider, policy and rule."""
+        self._settled: dict[tuple[str, str, str, str], int] = {}
+        """How many servers a rule reached that stands without names and exclusions, by what its binding says."""
 
     def resolve(self, name: str, binding: Binding) -> None:
         """Add one binding's servers to the result."""
@@ -164,7 +164,8 @@ class _Assigner:
     def _bind_all(self, name: str, binding: Binding, index: InventoryIndex) -> int:
         """Bind whom a binding reaches and return how many they are; a rule that was met before brings nobody new."""
         bare = binding.match if not binding.servers and not binding.exclude else None
-        rule = (binding.provider, binding.policy, bare.model_dump_json()) if bare else None
+        roots = binding.image_backed_root
+        rule = (binding.provider, binding.policy, roots, bare.model_dump_json()) if bare else None
         if rule in self._settled:
             return self._settled[rule]
         excluded = {server.id for wanted in binding.exclude for server in index.find(wanted)}
@@ -233,12 +234,13 @@ class _Assigner:
     def _bind(self, name: str, binding: Binding, server: Server, path: tuple[str | int, ...]) -> bool:
         """Bind a server unless a binding of another policy has it; return whether this binding reaches it."""
         other = self.result.bound.get(server.id)
+        seen = accepting_image(server) if binding.image_backed_root == "snapshot" else server
         if other is None:
-            self.result.bound[server.id] = Bound(server, name, binding.policy)
-            if refusal := protectability(server):
-                self.result.refused[server.id] = refusal
+            self._note(Bound(seen, name, binding.policy))
             return True
         if other.policy == binding.policy:
+            if other.server.image_backed_root and not seen.image_backed_root:
+                self._note(replace(other, server=seen))
             return True
         message = (
             f"server {server.name} ({server.id}) is also reached by binding.{other.binding}: "
@@ -249,6 +251,13 @@ class _Assigner:
             Problem(f"binding.{name}", message, hint, path, f"binding.{other.binding}")
         )
         return False
+
+    def _note(self, bound: Bound) -> None:
+        server = bound.server
+        self.result.bound[server.id] = bound
+        self.result.refused.pop(server.id, None)
+        if refusal := protectability(server):
+            self.result.refused[server.id] = refusal
 
     def _tell_changes(self, name: str, binding: Binding, index: InventoryIndex) -> None:
         for server_id, before in self._members.get(name, {}).items():

@@ -26,7 +26,7 @@ class Builder:
         self._offers = offers
         self._interfaces = Interfaces(cloud, offers)
 
-    def build(self, step: Step, name: str, spec: Json, wishes: Wishes, volumes: Sequence[str]) -> Json:
+    def build(self, step: Step, name: str, spec: Json, wishes: Wishes, disks: Sequence[str]) -> Json:
         """Return the server that was built under this marker, now or by an earlier try.
 
         Raises:
@@ -34,7 +34,7 @@ class Builder:
         """
         existing = self._servers.find(step.marker, name)
         if existing is not None and existing["status"] != "ERROR":
-            return self._servers.build(step, name, {}, volumes)
+            return self._servers.build(step, name, {}, disks)
         request: Json = {
             "flavorRef": self._servers.flavor_id(wishes.flavor or str(spec["flavor"])),
             "metadata": (spec.get("metadata") or {}) if wishes.metadata is None else wishes.metadata,
@@ -48,4 +48,4 @@ class Builder:
             "tags": list((spec.get("tags") or ()) if wishes.tags is None else wishes.tags),
         }
         request |= {key: value for key, value in optional.items() if value}
-        return self._servers.build(step, name, request, volumes)
+        return self._servers.build(step, name, request, disks)

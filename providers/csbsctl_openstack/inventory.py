@@ -13,6 +13,7 @@ from csbsctl.errors import ResourceNotFound
 from csbsctl.model.server import Refusal, Server, ServerState, Volume
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.marks import foreign
+from csbsctl_openstack.roots import root_of
 from csbsctl_openstack.wire import GIB, instant, server_state, truth
 
 Json = dict[str, Any]
@@ -58,18 +59,20 @@ class Inventory:
         disks = sorted(
             (volumes[i] for i in set(ids) if i in volumes), key=lambda volume: _device(volume, body["id"])
         )
+        roots = (root_of(body),) if body.get("image") else ()
         return Server(
             id=body["id"],
             name=body["name"],
             provider=self._name,
             state=state,
-            volumes=tuple(_volume(item, position) for position, item in enumerate(disks)),
+            volumes=(*roots, *(_volume(item, position) for position, item in enumerate(disks, len(roots)))),
             availability_zone=body.get("OS-EXT-AZ:availability_zone") or None,
             metadata=foreign(body.get("metadata")),
             tags=tuple(body.get("tags") or ()),
             created_at=instant(body.get("created")),
             spec=spec_of(body),
             refusal=_refusal(body, state),
+            image_backed_root=bool(roots),
         )
 
     def ports(self, server_id: str) -> list[Json]:
@@ -134,11 +137,6 @@ def _volume(item: Json, position: int) -> Volume:
 def _refusal(body: Json, state: ServerState) -> Refusal | None:
     if state is ServerState.ERROR:
         return Refusal("CSBS.6006", f"server {body['name']} is {body['status']}")
-    if body.get("image"):
-        return Refusal(
-            "CSBS.6003",
-            f"server {body['name']} boots from an image, not from a volume: its root disk lies outside of Cinder",
-        )
     return None
 
 

@@ -32,7 +32,7 @@ class KeptSnapshots:
         self, step: Step, snapshot: Snapshot, stored: Sequence[StoredVolume]
     ) -> tuple[StoredVolume, ...]:
         """Mark the snapshots as kept, and return the records that name them."""
-        by_volume = {item.volume.id: item.ref for item in snapshot.volumes}
+        by_volume = {i.volume.id: i.ref for i in snapshot.volumes if not marks.is_image(i.ref)}
         group = snapshot.evidence.get("group")
         step.check()
         for snapshot_id in by_volume.values():
@@ -40,6 +40,8 @@ class KeptSnapshots:
         more = {"kept_group": marks.GROUP + str(group)} if group else {}
         return tuple(
             one.model_copy(update={"extra": {**one.extra, **more, "snapshot": by_volume[one.volume_id]}})
+            if one.volume_id in by_volume
+            else one
             for one in stored
         )
 

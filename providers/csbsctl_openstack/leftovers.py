@@ -14,7 +14,7 @@ from typing import Any
 from csbsctl.clock import parse_instant
 from csbsctl.errors import ResourceNotFound
 from csbsctl.provider import Marked, MarkedKind, Marker, Step
-from csbsctl_openstack import marks
+from csbsctl_openstack import marks, roots
 from csbsctl_openstack.backup import Backups, about_of, server_of, stored_of
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.consistency import Photographer
@@ -22,6 +22,7 @@ from csbsctl_openstack.grouping import Grouper
 from csbsctl_openstack.image import Images, snapshot_ids
 from csbsctl_openstack.interfaces import delete_port, unused_ports
 from csbsctl_openstack.pausing import paused_by
+from csbsctl_openstack.roots import Roots
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.snapshots import SnapshotSet
 from csbsctl_openstack.uploads import Uploads, marker_of
@@ -45,6 +46,7 @@ class Leftovers:
         *,
         photographer: Photographer,
         backups: Backups,
+        roots: Roots,
         volumes: Volumes,
         servers: Servers,
         images: Images,
@@ -52,6 +54,7 @@ class Leftovers:
         self._cloud = cloud
         self._photographer = photographer
         self._backups = backups
+        self._roots = roots
         self._volumes = volumes
         self._servers = servers
         self._images = images
@@ -62,13 +65,14 @@ class Leftovers:
     def marked(self, vault_id: str | None) -> Iterator[Marked]:
         """Yield everything marked by one vault, or by all."""
         cinder, nova = self._cloud.cinder, self._cloud.nova
-        snapshots, backups, volumes, servers, images, roots, ports = self._cloud.side_by_side(
+        snapshots, backups, volumes, servers, images, uploads, roots, ports = self._cloud.side_by_side(
             lambda: list(cinder.pages("list snapshots", "/snapshots/detail", "snapshots")),
             lambda: list(cinder.pages("list backups", "/backups/detail", "backups")),
             lambda: list(cinder.pages("list volumes", "/volumes/detail", "volumes")),
             lambda: list(nova.pages("list servers", "/servers/detail", "servers")),
             lambda: list(self._images.parts()),
             lambda: list(self._uploads.left()),
+            lambda: list(self._roots.left()),
             lambda: list(unused_ports(self._cloud)),
         )
         kept = {item["id"] for item in snapshots if marks.KEPT in (item.get("metadata") or {})}
@@ -81,6 +85,7 @@ class Leftovers:
             *map(_server, servers),
             *map(_pause, servers),
             *map(_image, images),
+            *map(_upload, uploads),
             *map(_root, roots),
             *map(_port, ports),
             *map(_group, self._grouper.left()),
@@ -100,6 +105,8 @@ class Leftovers:
                 self._resume(marked.ref.removeprefix(_PAUSE))
             case MarkedKind.SNAPSHOT if marked.ref.startswith(marks.GROUP):
                 self._grouper.clear(step, marked.ref.removeprefix(marks.GROUP))
+            case MarkedKind.SNAPSHOT | MarkedKind.BACKUP if marks.is_image(marked.ref):
+                self._remove_root(step, marked)
             case MarkedKind.SNAPSHOT:
                 self._set.delete(step, [marked.ref])
             case MarkedKind.BACKUP:
@@ -118,6 +125,13 @@ class Leftovers:
             self._photographer.rescue(server_id)
         except ResourceNotFound:
             return
+
+    def _remove_root(self, step: Step, marked: Marked) -> None:
+        if marked.stored:
+            self._roots.delete(step, marked.stored)
+        else:
+            step.check()
+            self._roots.release(marks.image_id(marked.ref))
 
     def _remove_backup(self, step: Step, marked: Marked) -> None:
         """Delete a backup; one that Cinder still makes cannot be, and is given a minute to be done."""
@@ -146,11 +160,21 @@ def _backup(item: Json, kept: frozenset[str] | set[str]) -> Marked | None:
     marker = marks.marker_of(item.get("metadata"))
     if marker is None:
         return None
-    stored, server = stored_of(item), server_of(item)
+    stored = stored_of(item)
     if item.get("snapshot_id") in kept:
         stored = stored.model_copy(update={"extra": {**stored.extra, "snapshot": item["snapshot_id"]}})
-    details = {
-        "complete": item["status"] in {"available", "restoring"},
+    complete = item["status"] in {"available", "restoring"}
+    details = _details(marker, item, complete=complete)
+    return Marked(
+        MarkedKind.BACKUP, item["id"], marker, instant(item["created_at"]), stored.size, stored, details
+    )
+
+
+def _details(marker: Marker, item: Json, *, complete: bool) -> Json:
+    """Return what a rebuild needs, from something with metadata of ours."""
+    server = server_of(item)
+    return {
+        "complete": complete,
         "server": {"id": marker.server, "name": server.get("server") or marker.server},
         "availability_zone": server.get("zone"),
         "spec": server.get("spec") or {},
@@ -161,9 +185,6 @@ def _backup(item: Json, kept: frozenset[str] | set[str]) -> Marked | None:
         "volumes": server.get("count"),
         "about": about_of(item),
     }
-    return Marked(
-        MarkedKind.BACKUP, item["id"], marker, instant(item["created_at"]), stored.size, stored, details
-    )
 
 
 def _volume(item: Json) -> Marked | None:
@@ -219,6 +240,17 @@ def _image(item: Json) -> Marked | None:
 
 
 def _root(item: Json) -> Marked | None:
+    marker, ref, when = roots.marker_of(item), marks.IMAGE + item["id"], instant(item["created_at"])
+    if marker is None:
+        return None
+    if not roots.is_stored(item) or item["status"] != "active":
+        return Marked(MarkedKind.SNAPSHOT, ref, marker, when, item.get("size") or 0)
+    stored = roots.stored_of(item)
+    details = _details(marker, roots.tags_of(item), complete=True)
+    return Marked(MarkedKind.BACKUP, ref, marker, when, stored.size, stored, details)
+
+
+def _upload(item: Json) -> Marked | None:
     marker = marker_of(item)
     if marker is None:
         return None

@@ -26,6 +26,8 @@ KEPT = f"{PREFIX}kept"
 """On a snapshot that outlives its backup job, for instant restores."""
 GROUP = "group/"
 """What the names of groups begin with where snapshots and groups are told apart by name."""
+IMAGE = "image/"
+"""What the names of images begin with where they stand for disks, beside Cinder's snapshots and backups."""
 SEALED = f"{PREFIX}sealed"
 """On the first snapshot of a set, once all of it was taken at one instant."""
 PROTECTED = f"{PREFIX}protected"
@@ -62,11 +64,11 @@ def identity(marker: Marker) -> tuple[str, str, str, str]:
     return marker.vault, marker.job, marker.server, marker.backup
 
 
-def pack(document: dict[str, Any], key: str = "data") -> dict[str, str]:
-    """Return a JSON document as metadata: ``csbsctl:data.0`` and so on."""
+def pack(document: dict[str, Any], key: str = "data", length: int = VALUE_LENGTH) -> dict[str, str]:
+    """Return a JSON document as metadata: ``csbsctl:data.0`` and so on, each value of some length at most."""
     text = json.dumps(document, separators=(",", ":"), sort_keys=True)
     packed = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode()
-    parts = [packed[start : start + VALUE_LENGTH] for start in range(0, len(packed), VALUE_LENGTH)]
+    parts = [packed[start : start + length] for start in range(0, len(packed), length)]
     return {f"{PREFIX}{key}.{number}": part for number, part in enumerate(parts)}
 
 
@@ -83,6 +85,16 @@ def unpack(found: dict[str, Any] | None, key: str = "data") -> dict[str, Any]:
     except (ValueError, zlib.error) as error:
         raise Damaged("the metadata that csbsctl wrote was changed by somebody") from error
     return document
+
+
+def is_image(ref: str) -> bool:
+    """Whether a disk, frozen or stored, is an image in Glance, and nothing of Cinder's."""
+    return ref.startswith(IMAGE)
+
+
+def image_id(ref: str) -> str:
+    """Return the ID of the image that a disk is."""
+    return ref.removeprefix(IMAGE)
 
 
 def foreign(found: dict[str, str] | None) -> dict[str, str]:

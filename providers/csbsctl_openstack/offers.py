@@ -13,9 +13,11 @@ from typing import Any
 from csbsctl.errors import CloudRefused, ResourceNotFound
 from csbsctl.model.server import Refusal
 from csbsctl.provider import RestorePlan
+from csbsctl_openstack import marks
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.room import against_server
 from csbsctl_openstack.servers import Servers
+from csbsctl_openstack.wire import GIB, gib
 from csbsctl_openstack.wishes import NONE, Wishes
 
 Json = dict[str, Any]
@@ -40,6 +42,7 @@ class Offers:
             yield Refusal("CSBS.6019", f"flavor {flavor} is not there: name another one, --set flavor=NAME")
         else:
             yield from against_server(self._cloud, flavor_id)
+            yield from self._against_root(plan, str(flavor), flavor_id)
         zone = wishes.zone or spec.get("availability_zone")
         if zone and zone not in self._zones:
             known = ", ".join(sorted(self._zones))
@@ -49,6 +52,19 @@ class Offers:
         if wishes.key and wishes.key != NONE and not self._has_key(wishes.key):
             yield Refusal(_WRONG, f"key pair {wishes.key} is not there, or another user's")
         yield from self._against_ports(spec, wishes)
+
+    def _against_root(self, plan: RestorePlan, flavor: str, flavor_id: str) -> Iterator[Refusal]:
+        """Yield that a flavor has no room for a root disk that is no volume."""
+        sizes = [m.stored.size for m in plan.mappings if marks.is_image(m.stored.ref)]
+        if not sizes:
+            return
+        answer = self._cloud.nova.get(f"look at flavor {flavor}", f"/flavors/{flavor_id}")
+        room = answer["flavor"]["disk"]
+        if room * GIB < sizes[0] and (room or flavor != plan.backup.spec.get("flavor")):
+            yield Refusal(
+                "CSBS.6024",
+                f"flavor {flavor} has a root disk of {room} GiB, and {gib(sizes[0])} GiB are needed: --set flavor=NAME",
+            )
 
     def against_disks(self, plan: RestorePlan, wishes: Wishes) -> Iterator[Refusal]:
         """Yield the volume types of new volumes that the cloud does not have."""

@@ -42,7 +42,7 @@ if sys.stdin.readline():
 context = ssl.create_default_context(cafile=order["ca"])
 if not order["verify"]:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-for attempt in range(60):
+for attempt in range(400):
     try:
         request = urllib.request.Request(order["url"], b'{"unpause": null}', order["headers"])
         urllib.request.urlopen(request, timeout=30, context=context)
@@ -52,7 +52,7 @@ for attempt in range(60):
             break
     except OSError:
         pass
-    time.sleep(1)
+    time.sleep(1 if attempt < 60 else 10)
 """
 
 

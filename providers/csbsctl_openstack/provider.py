@@ -29,6 +29,7 @@ from csbsctl.provider import (
     Step,
     VolumeSnapshot,
 )
+from csbsctl_openstack import marks
 from csbsctl_openstack.backup import Backups
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.consistency import Photographer
@@ -39,6 +40,7 @@ from csbsctl_openstack.leftovers import Leftovers
 from csbsctl_openstack.offers import Offers
 from csbsctl_openstack.quotas import Quotas
 from csbsctl_openstack.restore import Restorer
+from csbsctl_openstack.roots import Roots
 from csbsctl_openstack.servers import Servers
 from csbsctl_openstack.settings import OpenStackSettings
 from csbsctl_openstack.volumes import Volumes
@@ -59,10 +61,11 @@ class OpenStackProvider(Provider):
         self._photographer = Photographer(self.cloud, self._inventory, self._quotas)
         self._kept = KeptSnapshots(self.cloud)
         self._backups = Backups(self.cloud)
+        self._roots = Roots(self.cloud)
         self._volumes = Volumes(self.cloud)
         self._servers = Servers(self.cloud)
         self._images = Images(self.cloud, self._volumes)
-        self._ways = Ways(self.cloud, self._backups, Offers(self.cloud, self._servers))
+        self._ways = Ways(self.cloud, self._backups, self._roots, Offers(self.cloud, self._servers))
         self._restorer = Restorer(self.cloud, self._inventory, self._volumes, self._servers, self._ways)
 
     @functools.cached_property
@@ -106,7 +109,9 @@ class OpenStackProvider(Provider):
         return self._photographer.take(step, server_id, need)
 
     def store(self, step: Step, snapshot: VolumeSnapshot, parent: StoredVolume | None) -> StoredVolume:
-        """Have Cinder back up one volume from its snapshot."""
+        """Have Cinder back up one volume from its snapshot; the image of a root that is no volume is its backup."""
+        if marks.is_image(snapshot.ref):
+            return self._roots.store(step, snapshot)
         return self._backups.store(step, snapshot, parent)
 
     def release(self, step: Step, snapshot: Snapshot) -> None:
@@ -125,7 +130,7 @@ class OpenStackProvider(Provider):
 
     def delete(self, step: Step, stored: StoredVolume) -> None:
         """Delete one Cinder backup, and the snapshot that was kept beside it."""
-        self._backups.delete(step, stored)
+        self._keeper(stored).delete(step, stored)
         self._kept.let_go(step, stored)
 
     def verify(self, step: Step, stored: StoredVolume, depth: Depth, sample: float = 0.1) -> Sequence[Damage]:
@@ -133,7 +138,7 @@ class OpenStackProvider(Provider):
 
         Cinder cannot verify. A trial restore is the one way to have every byte read; a sample is a share of trials.
         """
-        problems = self._backups.check(stored)
+        problems = self._keeper(stored).check(stored)
         drawn = depth is Depth.FULL or (depth is Depth.SAMPLE and int(new_suffix(), 16) < sample * 0x10000)
         if not problems and drawn and (problem := self._restorer.trial(step, stored)):
             problems.append(Damage(problem))
@@ -142,7 +147,7 @@ class OpenStackProvider(Provider):
     def protect(self, step: Step, stored: Sequence[StoredVolume], *, protected: bool) -> None:
         """Note in the metadata of Cinder's backups that they are protected, or no longer."""
         for each in stored:
-            self._backups.protect(step, each, protected=protected)
+            self._keeper(each).protect(step, each, protected=protected)
 
     # -- restore ---------------------------------------------------------------------------------------------------
 
@@ -211,7 +216,12 @@ class OpenStackProvider(Provider):
             self.cloud,
             photographer=self._photographer,
             backups=self._backups,
+            roots=self._roots,
             volumes=self._volumes,
             servers=self._servers,
             images=self._images,
         )
+
+    def _keeper(self, stored: StoredVolume) -> Backups | Roots:
+        """Return what works on a stored disk."""
+        return self._roots if marks.is_image(stored.ref) else self._backups

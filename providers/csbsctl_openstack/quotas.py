@@ -1,7 +1,7 @@
 """What Cinder allows a project, asked before a server is frozen, so that a backup without room disturbs nobody.
 
 A backup of a server takes, for each of its volumes: a snapshot and its size for some minutes, a backup and its size
-for as long as it is kept. Cinder charges an increment with the whole size of its volume. Whether snapshots count
+for as long as it is kept; for a root that is no volume, an image. Cinder charges an increment with the whole size of its volume. Whether snapshots count
 towards ``gigabytes`` is the operator's choice (``no_snapshot_gb_quota``), which no API tells: the settings do.
 """
 
@@ -56,7 +56,7 @@ class Quotas:
 
     def insist_on_room(self, server: Server) -> None:
         """Make sure that one backup of a server fits. Raises QuotaExceeded, which names every quota that is short."""
-        limits = self._all()
+        limits = {**self._all(), **(self._of_images() if server.image_backed_root else {})}
         needs = self._needs(server)
         short = [
             f"{name}: {needed} more needed, {limits[name].used} of {limits[name].allowed} used"
@@ -71,7 +71,9 @@ class Quotas:
 
     def _needs(self, server: Server) -> Mapping[str, int]:
         counts: Counter[str] = Counter()
-        for volume in server.volumes:
+        if server.image_backed_root:  # what the image will be like, nobody knows beforehand
+            counts.update({"image_count_total": 1, "image_size_total": 1})
+        for volume in server.volumes[1:] if server.image_backed_root else server.volumes:
             size = gib(volume.size)
             counts.update({"backups": 1, "backup_gigabytes": size, "snapshots": 1})
             if volume.type:
@@ -88,6 +90,11 @@ class Quotas:
         short = {
             n: limits[n].used + need for n, need in needs.items() if n in limits and limits[n].short_of(need)
         }
+        if images := [name for name in short if name.startswith("image_")]:
+            yield f"ask an administrator for a higher limit of {' and '.join(images)} in Glance."
+            short = {name: total for name, total in short.items() if name not in images}
+        if not short:
+            return
         if any(name.startswith("backup") for name in short):
             yield "keep fewer backups (`retention`), or"
         flags = " ".join(f"--{name.replace('_', '-')} {total}" for name, total in short.items())
@@ -107,6 +114,14 @@ class Quotas:
             for name, item in answer.items()
             if isinstance(item, dict)
         }
+
+    def _of_images(self) -> Mapping[str, Limit]:
+        """Return Glance's quotas, numbers and MiB, where the operator set any and this Glance tells."""
+        try:
+            usage = self._cloud.glance.get("ask for quotas of images", "/info/usage").get("usage", {})
+        except (CloudRefused, ResourceNotFound, Unsupported):
+            return {}
+        return {name: Limit(_limit(item["limit"]), item["usage"]) for name, item in usage.items()}
 
     def _project_wide(self) -> Mapping[str, Limit]:
         limits = self._cloud.cinder.get("ask for limits", "/limits")["limits"]["absolute"]

@@ -1,8 +1,8 @@
 """Bringing volumes back: onto new volumes, onto the server's own, and into place.
 
 Data volumes are detached, restored onto and attached again, and so keep their IDs. Nova never detaches a root volume:
-it is reset, rebuilt or replaced, as settings and rights allow (``ways.py`` decides and tells the preflight). The bytes
-come first, the server's change last, and every step finds what an earlier try did.
+it is reset, rebuilt or replaced, as settings and rights allow (``ways.py`` decides and tells the preflight). A root that
+is no volume comes from its image: Nova builds or rebuilds the server from it. The bytes come first, the server's change last, and every step finds what an earlier try did.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from csbsctl.errors import ProviderError, ResourceConflict, ResourceNotFound
 from csbsctl.model.backup import StoredVolume
 from csbsctl.model.server import Server, Volume
 from csbsctl.provider import Mapping, RestoredVolume, RestorePlan, Step
+from csbsctl_openstack import marks
 from csbsctl_openstack.builder import Builder
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.inventory import Inventory
@@ -55,6 +56,9 @@ class Restorer:
         """Bring one disk's bytes back by the way that fits it."""
         way = self._ways.of(plan, mapping)
         stored, target = mapping.stored, mapping.target
+        if way in (Way.BOOT, Way.REWRITE):  # Nova reads the image itself, when the server is built or rebuilt
+            step.progress(stored.size, stored.size)
+            return RestoredVolume(mapping, stored.ref, {"way": way.value})
         if target is None or way in (Way.NEW, Way.REBUILD, Way.REPLACE):
             body = self._fresh(step, plan, mapping)
             return RestoredVolume(mapping, body["id"], {"way": way.value})
@@ -159,6 +163,9 @@ class Restorer:
         way = Way(item.extra["way"])
         if way is Way.RESET:
             self._volumes.reset(step, self._ways.admin, item.ref, "in-use")
+        elif way is Way.REWRITE:
+            self._servers.rebuild(step, server_id, marks.image_id(item.ref))
+            _REBUILT()
         elif way is Way.REBUILD:
             self._rebuild(step, server_id, item)
         else:

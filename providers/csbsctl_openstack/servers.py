@@ -49,7 +49,7 @@ class Servers:
         self.until(step, server_id, "ACTIVE", "start")
 
     def rebuild(self, step: Step, server_id: str, image_id: str) -> None:
-        """Write an image over a stopped server's root volume, and leave it stopped; a rebuild under way ends first."""
+        """Write an image over a stopped server's root disk, and leave it stopped; a rebuild under way ends first."""
         self._settled(step, server_id)
         self._act(step, server_id, "rebuild", {"imageRef": image_id})
         # A server that an earlier rebuild left in error comes back running.
@@ -84,17 +84,22 @@ class Servers:
         query = {"name": pattern} if pattern else {}
         return self._nova.pages(f"list servers named {name}", "/servers/detail", "servers", **query)
 
-    def build(self, step: Step, name: str, request: Json, volumes: Sequence[str]) -> Json:
-        """Return a server that boots from the first volume and has the others in order, once it runs."""
+    def build(self, step: Step, name: str, request: Json, disks: Sequence[str]) -> Json:
+        """Return a server that boots from the first disk and has the others in order, once it runs.
+
+        Disks are IDs of volumes; the first may be the name of an image, of which the hypervisor makes the root.
+        """
         body = self.find(step.marker, name)
         if body is not None and body["status"] == "ERROR":
             self.delete(step, body["id"])
             body = None
         if body is None:
             step.check()
-            devices = [_device(volume_id, number) for number, volume_id in enumerate(volumes)]
+            devices = [_device(disk, number) for number, disk in enumerate(disks)]
             own = {**request.get("metadata", {}), **marks.metadata(step.marker)}
             request = {**request, "name": name, "metadata": own, "block_device_mapping_v2": devices}
+            if marks.is_image(disks[0]):
+                request["imageRef"] = marks.image_id(disks[0])
             body = self._nova.post(f"build server {name}", "/servers", {"server": request})["server"]
             _BUILDING()
         assert body is not None
@@ -177,9 +182,17 @@ class Servers:
             return {"status": "gone"}
 
 
-def _device(volume_id: str, number: int) -> Json:
+def _device(disk: str, number: int) -> Json:
+    if marks.is_image(disk):
+        return {
+            "uuid": marks.image_id(disk),
+            "source_type": "image",
+            "destination_type": "local",
+            "boot_index": 0,
+            "delete_on_termination": True,
+        }
     return {
-        "uuid": volume_id,
+        "uuid": disk,
         "source_type": "volume",
         "destination_type": "volume",
         "boot_index": 0 if number == 0 else -1,

@@ -69,7 +69,7 @@ class Volumes:
         zone: str | None = None,
         snapshot: str | None = None,
     ) -> Json:
-        """Return a new volume with a backup's bytes, maybe already on the server that an earlier try built with it.
+        """Return a new volume with a backup's bytes (an image's for a root that was none), maybe already on the server that an earlier try built with it.
 
         ``size`` in bytes may be larger than the backup's; ``kind`` is a volume type, that of the backup's volume where
         None; ``zone`` is one of Cinder's, its default where None; ``snapshot`` is one that was kept of the same bytes.
@@ -83,7 +83,7 @@ class Volumes:
             self.delete(step, mine["id"])
             mine = None
         if mine is None:
-            source = {"snapshot_id": snapshot} if snapshot else {"backup_id": stored.ref}
+            source = {"snapshot_id": snapshot} if snapshot else _source_of(stored)
             request = {"name": name, "size": gib(size), "volume_type": kind or stored.extra.get("type")}
             zoned = {"availability_zone": zone} if zone else {}
             mine = self._create(step, role, {**request, **source, **zoned})
@@ -256,3 +256,9 @@ class Volumes:
 
     def _all(self) -> list[Json]:
         return list(self._cinder.pages("list volumes", "/volumes/detail", "volumes"))
+
+
+def _source_of(stored: StoredVolume) -> Json:
+    if marks.is_image(stored.ref):
+        return {"imageRef": marks.image_id(stored.ref)}
+    return {"backup_id": stored.ref}

@@ -13,11 +13,13 @@ from typing import Any, assert_never
 from csbsctl.errors import CloudRefused, ProviderError
 from csbsctl.model.server import Refusal
 from csbsctl.provider import Mapping, Preflight, RestorePlan
+from csbsctl_openstack import marks
 from csbsctl_openstack.backup import Backups
 from csbsctl_openstack.connection import Cloud, Service
 from csbsctl_openstack.kept import KeptSnapshots
 from csbsctl_openstack.offers import Offers
 from csbsctl_openstack.room import against_volumes
+from csbsctl_openstack.roots import Roots
 from csbsctl_openstack.settings import RootRestore
 from csbsctl_openstack.wishes import read_wishes
 
@@ -37,6 +39,10 @@ class Way(enum.StrEnum):
     """By way of an image as large as the root volume."""
     REPLACE = "replace"
     """Onto a new root volume, from which a new server takes over."""
+    BOOT = "boot"
+    """From the image of a root that is no volume, of which the hypervisor makes the root of a new server."""
+    REWRITE = "rewrite"
+    """From the image of a root that is no volume, by a rebuild of the server that has such a root."""
 
 
 _NO_ADMIN = (
@@ -50,20 +56,22 @@ _FRESH = frozenset({Way.NEW, Way.REBUILD, Way.REPLACE})
 class Ways:
     """Decides, from settings, rights and what the cloud can do."""
 
-    def __init__(self, cloud: Cloud, backups: Backups, offers: Offers) -> None:
+    def __init__(self, cloud: Cloud, backups: Backups, roots: Roots, offers: Offers) -> None:
         self._cloud = cloud
         self._backups = backups
+        self._roots = roots
         self._kept = KeptSnapshots(cloud)
         self.offers = offers
         self._admin_cloud: Cloud | None = None
 
     def of(self, plan: RestorePlan, mapping: Mapping) -> Way:
         """Return the way of one disk."""
+        of_image = marks.is_image(mapping.stored.ref)
         if plan.server is None or mapping.target is None:
-            return Way.NEW
+            return Way.BOOT if of_image and not plan.volumes_only else Way.NEW
         if mapping.target.position > 0:
             return Way.DETACH
-        return self._root
+        return Way.REWRITE if of_image else self._root
 
     @functools.cached_property
     def admin(self) -> Service:
@@ -104,11 +112,12 @@ class Ways:
             stored = mapping.stored
             at_once, source = self._source(plan, mapping) if plan.instant else (False, "from the backup")
             if not at_once:  # a kept snapshot serves even where the backup itself is lost
+                keeper = self._roots if marks.is_image(stored.ref) else self._backups
                 refusals += [
                     Refusal("CSBS.4000", f"volume {stored.name}: {damage.message}")
-                    for damage in self._backups.check(stored)
+                    for damage in keeper.check(stored)
                 ]
-            refusals += self._against(mapping)
+            refusals += self._against(plan, mapping)
             notes.append(f"volume {stored.name}: {self._words(plan, mapping)}, {source}")
         if any(self.of(plan, mapping) is Way.RESET for mapping in plan.mappings):
             refusals += self._against_reset()
@@ -148,10 +157,18 @@ class Ways:
         _ = self.admin
         return (self._admin_cloud or self._cloud).roles()
 
-    def _against(self, mapping: Mapping) -> list[Refusal]:
+    def _against(self, plan: RestorePlan, mapping: Mapping) -> list[Refusal]:
         target, stored = mapping.target, mapping.stored
-        if target is None:
+        if target is None or plan.server is None:
             return []
+        of_image = marks.is_image(stored.ref)
+        onto_image = target.position == 0 and plan.server.image_backed_root
+        if of_image and not onto_image:
+            reason = f"disk {stored.name} is stored as an image of a root disk, and {target.name} is a volume"
+            return [Refusal("CSBS.6019", f"{reason}: restore it with --as NAME")]
+        if onto_image and not of_image:
+            reason = f"disk {stored.name} is stored as a volume, and {target.name} is none"
+            return [Refusal("CSBS.6019", f"{reason}: restore it with --as NAME")]
         if target.shared:
             return [Refusal("CSBS.6021", f"volume {target.name} is shared with another server")]
         if target.size < stored.size:
@@ -181,11 +198,20 @@ class Ways:
                     "the root volume cannot be restored in place here: a new server takes over ports and data "
                     "volumes, under the same name and another ID; the old one stays, stopped and renamed"
                 )
+            case Way.BOOT:
+                return "the new server boots from its image, and has its root disk with the hypervisor"
+            case Way.REWRITE:
+                return (
+                    "the root disk is rewritten by a rebuild of the server from its image, under the same ID and "
+                    "addresses; Nova starts the server for a moment, and empties its ephemeral and swap disks"
+                )
             case other:
                 assert_never(other)
 
     def _source(self, plan: RestorePlan, mapping: Mapping) -> tuple[bool, str]:
         """Return whether the bytes come from a kept snapshot, and where from in words; of an instant restore."""
+        if marks.is_image(mapping.stored.ref):
+            return False, "from the backup, for no snapshot is kept of it"
         if self._kept.of(mapping.stored) is None:
             return False, "from the backup, for its snapshot is gone"
         taken_back = self.of(plan, mapping) in (Way.DETACH, Way.RESET)

@@ -54,12 +54,6 @@ CASES = {
             "4:41 policies.gold.schedule.timezone: 'Asia/Shangai' is not an IANA time zone such as Asia/Shanghai or UTC; did you mean 'Asia/Shanghai'?"
         ],
     ),
-    "what is not built yet": (
-        REST + "bindings:\n  web: {policy: gold, servers: [a], image_backed_root: snapshot}\n",
-        [
-            "7:56 bindings.web.image_backed_root: `snapshot` is not supported yet: servers that boot from an image are refused (CSBS.6003); leave it out, and move such a root onto a volume to protect it"
-        ],
-    ),
     "a retention that says nothing": (
         REST.replace("{count: 3}", "{}"),
         [

@@ -101,18 +101,12 @@ class Bench:
             self.until(lambda: self.status(server_id), "SHUTOFF")
         return server_id
 
-    def boot(self, name: str, volumes: list[str], *, flavor: str = "t1", **request: Any) -> str:
-        """Boot a server from the first of some volumes."""
-        devices = [
-            {
-                "uuid": v,
-                "source_type": "volume",
-                "destination_type": "volume",
-                "boot_index": 0 if n == 0 else -1,
-            }
-            for n, v in enumerate(volumes)
-        ]
+    def boot(self, name: str, disks: list[str], *, flavor: str = "t1", **request: Any) -> str:
+        """Boot a server from the first of some volumes, or from ``image/ID``, of which the hypervisor makes its root."""
+        devices = [_device(disk, number) for number, disk in enumerate(disks)]
         request = {"networks": "none", "flavorRef": self.cloud.compute.find_flavor(flavor).id, **request}
+        if disks[0].startswith("image/"):
+            request["imageRef"] = disks[0].removeprefix("image/")
         body = {"name": name, "block_device_mapping_v2": devices, **request}
         answer = self.cloud.compute.post("/servers", json={"server": body}, microversion="2.93")
         assert answer.status_code == 202, answer.text
@@ -206,6 +200,14 @@ class Bench:
         sweep(self.testbed)
 
 
+def _device(disk: str, number: int) -> dict[str, Any]:
+    if disk.startswith("image/"):
+        local = {"source_type": "image", "destination_type": "local", "delete_on_termination": True}
+        return {"uuid": disk.removeprefix("image/"), "boot_index": 0, **local}
+    index = 0 if number == 0 else -1
+    return {"uuid": disk, "source_type": "volume", "destination_type": "volume", "boot_index": index}
+
+
 def sweep(testbed: Testbed) -> None:
     """Delete all servers, images, backups, snapshots and volumes of the tests' project."""
     cloud = testbed.connect()
@@ -216,7 +218,7 @@ def sweep(testbed: Testbed) -> None:
         for server in servers:
             cloud.compute.delete_server(server, ignore_missing=True)
         for image in cloud.image.images():
-            if image.name.startswith("t-"):
+            if image.name.startswith(("t-", "csbsctl ")):
                 cloud.image.delete_image(image, ignore_missing=True)
         left = len(servers)
         for things, delete in (

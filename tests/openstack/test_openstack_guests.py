@@ -20,7 +20,8 @@ import pytest
 from csbsctl.errors import CloudRefused
 from csbsctl.ids import new_id
 from csbsctl.model.policy import Consistency
-from csbsctl.provider import Snapshot
+from csbsctl.model.server import protectability
+from csbsctl.provider import Depth, MarkedKind, Snapshot
 
 BACKUPS = int(os.environ.get("BACKUPS", "10"))
 WRITERS = ("raw", "fs")
@@ -193,3 +194,118 @@ def end_agent(bench: Any, server_id: str) -> None:
     command = {"execute": "guest-exec", "arguments": {"path": "/bin/killall", "arg": ["qemu-ga"]}}
     words = ["virsh", "-c", f"qemu+unix:///system?socket={socket}", "qemu-agent-command", domain]
     subprocess.run([*words, json.dumps(command)], check=True, capture_output=True, timeout=PATIENCE)
+
+
+def boot_from_image(bench: Any, *, disks: int = 1) -> str:
+    """Boot a guest whose root is with the hypervisor, and whose data disks are volumes."""
+    image = bench.cloud.image.find_image("guest")
+    if image is None:
+        pytest.skip("no real guests: start the test bed with NOVA_DRIVER=libvirt")
+    others = [bench.volume(f"t-data-{number}") for number in range(1, disks + 1)]
+    return bench.boot("t-imaged", [f"image/{image.id}", *others], flavor="g2")
+
+
+@pytest.fixture
+def imaged(provider_of: Any, bench: Any) -> Any:
+    """A bench whose provider may pause for as long as Nova uploads."""
+    bench.provider = provider_of(max_pause="10m", parallel_pauses=1)
+    return bench
+
+
+def test_a_guest_that_boots_from_an_image_is_backed_up_and_restored_whole(imaged):
+    bench = imaged
+    guest = boot_from_image(bench)
+    until_said(bench, guest, *(f"WRITER {name} runs" for name in WRITERS))
+    seen = bench.provider.server(guest)
+    assert protectability(seen).code == "CSBS.6003"
+    assert [(v.position, v.bootable) for v in seen.volumes] == [(0, True), (1, False)]
+
+    backup = bench.back_up(guest)
+
+    assert (backup.method, backup.consistency) == ("pause", Consistency.CRASH)
+    assert backup.evidence["paused_ms"] >= backup.evidence["image_ms"] > 0
+    root = backup.volumes[0]
+    assert (root.position, root.bootable, root.kind.value, root.parent) == (0, True, "full", None)
+    assert root.ref.startswith("image/")
+    assert bench.status(guest) == "ACTIVE"
+    step = bench.step(guest, backup=backup.id, job=backup.job)
+    for stored in backup.volumes:
+        assert not bench.provider.verify(step, stored, Depth.QUICK)
+    assert not bench.provider.verify(step, root, Depth.FULL)
+
+    plan = bench.plan_new(backup, "t-again")
+    checked = bench.provider.check_restore(plan)
+    assert not checked.refusals, checked
+    restored = [bench.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    again = bench.provider.build(step, plan, restored)
+    bench.server_ids.append(again.id)
+    found = said_at_boot(bench, again.id)
+    assert {name: verdict for name, (_, verdict) in found.items()} == dict.fromkeys(WRITERS, "prefix")
+    assert all(records > 0 for records, _ in found.values())
+    remove(bench, again.id)
+
+    plan = bench.plan_in_place(backup)
+    checked = bench.provider.check_restore(plan)
+    assert not checked.refusals
+    step = bench.step(guest, job=new_id(), backup=backup.id)
+    bench.provider.stop(step, guest)
+    restored = [bench.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    after = bench.provider.swap(step, plan, restored)
+    assert (after.id, after.image_backed_root, after.state.value) == (guest, True, "stopped")
+    bench.provider.start(step, guest)
+    found = said_at_boot(bench, guest)
+    assert {name: verdict for name, (_, verdict) in found.items()} == dict.fromkeys(WRITERS, "prefix")
+
+    marked = {m.ref: m for m in bench.provider.marked("vault-of-the-tests")}
+    again = marked[root.ref]
+    assert (again.kind, again.stored) == (MarkedKind.BACKUP, root)
+    assert again.details["volumes"] == 2
+    assert again.details["server"] == {"id": guest, "name": "t-imaged"}
+
+    for stored in backup.volumes:
+        bench.provider.delete(step, stored)
+        bench.provider.delete(step, stored)
+    assert not [m for m in bench.provider.marked("vault-of-the-tests") if m.kind is MarkedKind.BACKUP]
+
+
+def test_a_root_that_takes_longer_than_the_server_may_be_paused_is_given_up_and_leaves_nothing(
+    bench, provider_of
+):
+    guest = boot_from_image(bench)
+    bench.provider = provider_of(max_pause="3s")
+
+    with pytest.raises(CloudRefused, match="Nova still says image") as refused:
+        bench.back_up(guest)
+
+    assert "raise `max_pause`" in refused.value.hint
+    assert bench.status(guest) == "ACTIVE"
+    assert not bench.cloud.compute.get_server(guest).metadata
+    assert not list(bench.provider.marked("vault-of-the-tests"))
+
+    backup = bench.back_up(guest, need=Consistency.NONE)
+    assert (backup.method, backup.consistency) == ("snapshots", Consistency.NONE)
+    root, _ = backup.volumes
+    remove(bench, guest)
+
+    plan = bench.plan_new(backup, "t-parts", volumes_only=True)
+    checked, step = bench.provider.check_restore(plan), bench.step(guest, job=new_id(), backup=backup.id)
+    assert (checked.refusals, "a new volume" in checked.notes[0]) == ((), True)
+    restored = [bench.provider.restore(step, plan, mapping) for mapping in plan.mappings]
+    volumes = bench.provider.hand_over(step, plan, restored)
+    assert [(v.name, v.bootable) for v in volumes] == [("t-parts-disk-0", True), ("t-parts-disk-1", False)]
+    again = bench.boot("t-parts", [volume.id for volume in volumes], flavor="g1")
+    until_said(bench, again, "WRITER raw runs")  # it boots from a volume now
+    remove(bench, again)
+
+    step = bench.step(guest, job=new_id(), backup=backup.id)
+    image = bench.provider.create_image(step, backup, "t-whole")
+    flavor = bench.cloud.compute.find_flavor("g1").id
+    again = bench.cloud.compute.create_server(
+        name="t-from-image", image_id=image.id, flavor_id=flavor, networks="none"
+    ).id
+    bench.server_ids.append(again)
+    bench.until(lambda: bench.status(again), "ACTIVE")
+    assert [volume.position for volume in bench.provider.server(again).volumes] == [0, 1]
+    remove(bench, again)
+    bench.provider.delete_image(step, image.id)
+    assert root.ref in {marked.ref for marked in bench.provider.marked("vault-of-the-tests")}

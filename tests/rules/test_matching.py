@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -271,3 +273,22 @@ def test_a_rule_that_bindings_share_reaches_the_same_servers_for_each_and_confli
         "binding.less: reaches 2 servers, more than the 1 it expects",
     ]
     assert [p.address for p in found.problems[2:]] == ["binding.other"] * 3
+
+
+class TestImageBacked:
+    INVENTORY: ClassVar = {"default": [replace(WEB[0], image_backed_root=True)]}
+    ASKING = Binding(policy="gold", match=Match(name="web-*"), image_backed_root="snapshot")
+    SILENT = Binding(policy="gold", match=Match(name="web-*"))
+
+    def test_it_is_refused_with_what_to_write_unless_its_binding_takes_an_image(self):
+        (refusal,) = resolve(self.INVENTORY, b=self.SILENT).refused.values()
+        assert refusal.code == "CSBS.6003"
+        assert "`image_backed_root: snapshot`" in refusal.reason
+        assert resolve(self.INVENTORY, b=self.ASKING).refused == {}
+
+    @pytest.mark.parametrize("order", [("ASKING", "SILENT"), ("SILENT", "ASKING")])
+    def test_one_binding_of_its_policy_that_takes_an_image_is_enough(self, order):
+        found = resolve(self.INVENTORY, **{f"b{n}": getattr(self, name) for n, name in enumerate(order)})
+        assert (found.problems, found.refused) == ([], {})
+        assert not found.bound["id-web-01"].server.image_backed_root
+        assert found.bound["id-web-01"].binding == "b0"

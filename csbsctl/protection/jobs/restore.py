@@ -18,7 +18,7 @@ from csbsctl.errors import CsbsError, Interrupted, LeaseLost, Refused, ResourceN
 from csbsctl.ids import new_id
 from csbsctl.model.backup import Backup, BackupState, StoredVolume, Trigger
 from csbsctl.model.job import Job, JobKind
-from csbsctl.model.server import Server, ServerState
+from csbsctl.model.server import Server, ServerState, accepting_image
 from csbsctl.protection.jobs.backup import BackupOrder, take_backup
 from csbsctl.protection.jobs.forms import from_plain, to_plain
 from csbsctl.protection.jobs.work import Work
@@ -199,7 +199,8 @@ def _safety_backup(work: Work, plan: RestorePlan, server: Server) -> str:
         need=plan.backup.consistency,
         description=f"Taken before the restore of {plan.backup.name}",
     )
-    safety = take_backup(work.site, work.lease, server, order)
+    # Whatever a binding says of its root: without it, the safety backup could not undo this restore.
+    safety = take_backup(work.site, work.lease, accepting_image(server), order)
     if safety.state is not BackupState.AVAILABLE:
         reason = (safety.error or {}).get("message", "it failed")
         raise Refused(

@@ -61,9 +61,9 @@ def services(cloud: Any) -> None:
     await_services(cloud)
     cinder = cloud.block_storage
     flavors = {flavor.name for flavor in cloud.compute.flavors()}
-    for name, ram in (("t1", 64), ("t2", 128), ("g1", 256)):
+    for name, ram, disk in (("t1", 64, 0), ("t2", 128, 0), ("i1", 64, 1), ("g1", 256, 0), ("g2", 256, 1)):
         if name not in flavors:
-            cloud.compute.create_flavor(name=name, ram=ram, vcpus=1, disk=0)
+            cloud.compute.create_flavor(name=name, ram=ram, vcpus=1, disk=disk)
     kinds = {kind.name for kind in cinder.types()}
     for name, specs in (("ceph", {}), ("ceph-multi", {"multiattach": "<is> True"})):
         if name not in kinds:
