@@ -118,7 +118,10 @@ class Ways:
                     for damage in keeper.check(stored)
                 ]
             refusals += self._against(plan, mapping)
-            notes.append(f"volume {stored.name}: {self._words(plan, mapping)}, {source}")
+            if marks.is_image(stored.ref):
+                notes.append(f"disk {stored.name}: {self._words(plan, mapping)}")
+            else:
+                notes.append(f"volume {stored.name}: {self._words(plan, mapping)}, {source}")
         if any(self.of(plan, mapping) is Way.RESET for mapping in plan.mappings):
             refusals += self._against_reset()
             notes += self._doubts_about_reset()
@@ -181,7 +184,7 @@ class Ways:
         way = self.of(plan, mapping)
         match way:
             case Way.NEW:
-                return "a new volume"
+                return "a new volume" + (" made from its image" if marks.is_image(mapping.stored.ref) else "")
             case Way.DETACH:
                 return "detached, restored onto and attached again under its ID"
             case Way.RESET:
@@ -211,7 +214,7 @@ class Ways:
     def _source(self, plan: RestorePlan, mapping: Mapping) -> tuple[bool, str]:
         """Return whether the bytes come from a kept snapshot, and where from in words; of an instant restore."""
         if marks.is_image(mapping.stored.ref):
-            return False, "from the backup, for no snapshot is kept of it"
+            return False, "from its image"
         if self._kept.of(mapping.stored) is None:
             return False, "from the backup, for its snapshot is gone"
         taken_back = self.of(plan, mapping) in (Way.DETACH, Way.RESET)

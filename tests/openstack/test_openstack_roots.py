@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from csbsctl.clock import SystemClock
+from csbsctl.errors import QuotaExceeded
 from csbsctl.model.backup import Kind
+from csbsctl.model.server import Server, ServerState
 from csbsctl.provider import Marker, Step, VolumeSnapshot
 from csbsctl_openstack import marks
 from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.quotas import Limit, Quotas
 from csbsctl_openstack.roots import Roots, is_stored, marker_of, root_of, stored_of
 from csbsctl_openstack.settings import OpenStackSettings
 from csbsctl_openstack.wire import GIB
@@ -91,3 +94,23 @@ def test_protection_is_noted_and_taken_off_again(roots):
     assert f"{marks.PROTECTED}=yes" in roots.get("i1")["tags"]
     roots.protect(Step(MARKER), stored, protected=False)
     assert not any(tag.startswith(marks.PROTECTED) for tag in roots.get("i1")["tags"])
+
+
+def test_room_for_an_image_is_asked_for_where_glance_has_quotas():
+    cloud = Cloud(OpenStackSettings(cloud="nowhere"), SystemClock())
+    usage = {
+        "usage": {
+            "image_count_total": {"limit": 5, "usage": 5},
+            "image_size_total": {"limit": -1, "usage": 9},
+        }
+    }
+    quotas = Quotas(cloud)
+    cloud.glance.get = lambda *_words, **_query: usage  # type: ignore[method-assign]
+    quotas._all = lambda: {"backups": Limit(10, 2)}  # type: ignore[method-assign]
+    root = root_of(SERVER)
+    with pytest.raises(QuotaExceeded, match="quota image_count_total: 1 more needed, 5 of 5 used") as short:
+        quotas.insist_on_room(
+            Server("s1", "web-01", "default", ServerState.ACTIVE, (root,), image_backed_root=True)
+        )
+    assert "higher limit of image_count_total in Glance" in str(short.value.hint)
+    quotas.insist_on_room(Server("s1", "web-01", "default", ServerState.ACTIVE, (root,)))
