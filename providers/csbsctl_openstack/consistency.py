@@ -22,6 +22,7 @@ from csbsctl.provider import Snapshot, Step, VolumeSnapshot
 from csbsctl_openstack import marks
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.grouping import Grouper
+from csbsctl_openstack.image import snapshot_ids
 from csbsctl_openstack.inventory import Inventory
 from csbsctl_openstack.pausing import Pauser
 from csbsctl_openstack.quiescing import Quiescer
@@ -209,6 +210,14 @@ class Photographer:
         snapped = clock.monotonic()
         patience = within - timedelta(seconds=snapped - begun) if within else deadlines.image
         root = self._roots.shoot(step, server, patience=patience, hint=_TOO_LONG if within else None)
+        if made_of_volumes := snapshot_ids(root):
+            self._set.delete(Step(step.marker), made_of_volumes)
+            self._roots.drop(root["id"])
+            raise CloudRefused(
+                f"server {server.name} has its root on a volume, but was built from an image that is gone: its disks cannot "
+                "be told apart",
+                hint="build it anew from its volumes",
+            )
         return made, root, {**evidence, "image_ms": round(1000 * (clock.monotonic() - snapped))}
 
     def _paused(self, step: Step, server: Server) -> Taken:

@@ -37,6 +37,17 @@ _SKIPPED = frozenset(
         "size",
         "min_disk",
         "min_ram",
+        # of an image that Nova made of a server's root:
+        "base_image_ref",
+        "boot_roles",
+        "image_location",
+        "image_state",
+        "image_type",
+        "instance_uuid",
+        "owner_id",
+        "owner_project_name",
+        "owner_user_name",
+        "user_id",
     }
 )
 

@@ -6,7 +6,7 @@ Says of each server whether it can be protected and why not, with CSBS's codes. 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from csbsctl.errors import ResourceNotFound
@@ -17,6 +17,8 @@ from csbsctl_openstack.roots import root_of
 from csbsctl_openstack.wire import GIB, instant, server_state, truth
 
 Json = dict[str, Any]
+_AT_ONCE = 40
+"""IDs in one query, which has to fit into a URL."""
 
 
 class Inventory:
@@ -30,13 +32,14 @@ class Inventory:
         """Yield every server of the project, ordered by name and ID."""
         bodies, volumes = self._cloud.side_by_side(self._all_servers, self._all_volumes)
         by_id = {volume["id"]: volume for volume in volumes}
+        mapped = self._mapped(bodies)
         for body in sorted(bodies, key=lambda body: (body["name"], body["id"])):
-            yield self.join(body, by_id)
+            yield self.join(body, by_id, mapped)
 
     def server(self, server_id: str) -> Server:
         """Return one server. Raises ResourceNotFound."""
         body = self.body(server_id)
-        return self.join(body, self.volumes_of(body))
+        return self.join(body, self.volumes_of(body), self._mapped([body]))
 
     def body(self, server_id: str) -> Json:
         """Return Nova's document of a server. Raises ResourceNotFound."""
@@ -50,8 +53,8 @@ class Inventory:
         found = self._cloud.side_by_side(*[functools.partial(self._volume, i) for i in ids])
         return {volume["id"]: volume for volume in found if volume}
 
-    def join(self, body: Json, volumes: dict[str, Json]) -> Server:
-        """Return a server from Nova's document and Cinder's of its volumes."""
+    def join(self, body: Json, volumes: dict[str, Json], mapped: Collection[str]) -> Server:
+        """Return a server from Nova's document and Cinder's of its volumes; ``mapped`` are images that stand for volumes."""
         ids = [item["id"] for item in body["os-extended-volumes:volumes_attached"]]
         state = server_state(body)
         if any(volume_id not in volumes for volume_id in ids):
@@ -59,7 +62,7 @@ class Inventory:
         disks = sorted(
             (volumes[i] for i in set(ids) if i in volumes), key=lambda volume: _device(volume, body["id"])
         )
-        roots = (root_of(body),) if body.get("image") else ()
+        roots = (root_of(body),) if body.get("image") and body["image"]["id"] not in mapped else ()
         return Server(
             id=body["id"],
             name=body["name"],
@@ -81,6 +84,20 @@ class Inventory:
             f"list the ports of server {server_id}", "/ports", device_id=server_id
         )
         return [_port(port) for port in sorted(found.get("ports", []), key=lambda port: port["id"])]
+
+    def _mapped(self, bodies: Iterable[Json]) -> frozenset[str]:
+        """Return which images of servers only point at snapshots: what Nova builds from these has its root on a volume.
+
+        Nova names the image of such a server like that of any other. Of an image that is gone nobody can tell, and the
+        server is taken for one whose root is no volume: it is refused, rather than backed up without its root.
+        """
+        wanted = sorted({body["image"]["id"] for body in bodies if body.get("image")})
+        found: set[str] = set()
+        for start in range(0, len(wanted), _AT_ONCE):
+            ids = ",".join(wanted[start : start + _AT_ONCE])
+            images = self._cloud.glance.pages("list images of servers", "/images", "images", id=f"in:{ids}")
+            found |= {image["id"] for image in images if image.get("block_device_mapping")}
+        return frozenset(found)
 
     def _all_servers(self) -> list[Json]:
         return list(self._cloud.nova.pages("list servers", "/servers/detail", "servers"))

@@ -243,10 +243,10 @@ def _root(item: Json) -> Marked | None:
     marker, ref, when = roots.marker_of(item), marks.IMAGE + item["id"], instant(item["created_at"])
     if marker is None:
         return None
-    if not roots.is_stored(item) or item["status"] != "active":
+    if not roots.is_stored(item):
         return Marked(MarkedKind.SNAPSHOT, ref, marker, when, item.get("size") or 0)
     stored = roots.stored_of(item)
-    details = _details(marker, roots.tags_of(item), complete=True)
+    details = _details(marker, roots.tags_of(item), complete=item["status"] == "active")
     return Marked(MarkedKind.BACKUP, ref, marker, when, stored.size, stored, details)
 
 

@@ -248,15 +248,16 @@ def is_stored(image: Json) -> bool:
 def stored_of(image: Json) -> StoredVolume:
     """Return the record of a stored root from Glance's document alone."""
     facts = marks.unpack(_tags(image))
+    size = image.get("size") or 0
     return StoredVolume(
-        volume_id=facts["id"],
-        name=facts["name"],
-        size=facts["size"],
+        volume_id=facts.get("id", image["id"]),
+        name=facts.get("name", image["id"]),
+        size=facts.get("size", size),
         bootable=True,
         position=0,
         ref=marks.IMAGE + image["id"],
         kind=Kind.FULL,
-        stored=image["size"],
+        stored=size,
         extra=_facts(image),
     )
 
@@ -268,7 +269,10 @@ def tags_of(image: Json) -> Json:
 
 def _facts(image: Json) -> Json:
     """Return what Glance says of the bytes of an image, which never change."""
-    return {"image_size": image["size"], "image_hash": image.get("os_hash_value") or image.get("checksum")}
+    return {
+        "image_size": image.get("size"),
+        "image_hash": image.get("os_hash_value") or image.get("checksum"),
+    }
 
 
 def _tags(image: Json) -> dict[str, str | None]:

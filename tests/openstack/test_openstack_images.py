@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from csbsctl.model.server import protectability
 from csbsctl.provider import MarkedKind
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -35,7 +36,9 @@ def test_a_server_boots_from_the_image_with_all_its_disks(bench):
     )
     bench.server_ids.append(made.id)
     bench.until(lambda: bench.status(made.id), "ACTIVE")
-    volumes = bench.provider.server(made.id).volumes
+    again = bench.provider.server(made.id)
+    assert protectability(again) is None, "its root is a volume, whatever Nova names as its image"
+    volumes = again.volumes
     assert [bench.testbed.digest(volume.id) for volume in volumes] == wanted
 
     bench.cloud.compute.delete_server(made.id)

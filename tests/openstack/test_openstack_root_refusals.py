@@ -138,6 +138,9 @@ def test_a_stored_root_is_built_from_and_rebuilt_from_and_goes_with_its_backup(b
     assert (after.id, after.state.value, len(after.volumes)) == (server, "stopped", 2)
     assert bench.cloud.compute.get_server(server).image.id == marks.image_id(root.ref)
 
+    bench.testbed.connect("admin").image.deactivate_image(marks.image_id(root.ref))
+    assert "is deactivated" in bench.provider.verify(step, root, Depth.QUICK)[0].message
+    assert [m.details["complete"] for m in bench.provider.marked(VAULT) if m.ref == root.ref] == [False]
     bench.cloud.image.delete_image(marks.image_id(root.ref))
     assert "is gone from Glance" in bench.provider.verify(step, root, Depth.QUICK)[0].message
     assert [r.code for r in bench.provider.check_restore(anew).refusals] == ["CSBS.4000"]
@@ -154,3 +157,25 @@ def test_a_root_of_one_kind_goes_onto_no_root_of_the_other(bench, server):
     for _ in range(2):
         bench.provider.delete(bench.step(server), backup.volumes[0])
     assert left_of(bench) == []
+
+
+def test_a_root_that_turns_out_to_be_a_volume_is_refused_rather_than_left_out(bench):
+    origin = bench.server(1)
+    image = bench.cloud.compute.create_server_image(origin, name="t-mapped", wait=True)
+    flavor = bench.cloud.compute.find_flavor("t1").id
+    made = bench.cloud.compute.create_server(
+        name="t-from-mapped", image_id=image.id, flavor_id=flavor, networks="none"
+    ).id
+    bench.server_ids.append(made)
+    bench.until(lambda: bench.status(made), "ACTIVE")
+    assert [volume.position for volume in bench.provider.server(made).volumes] == [0]
+    assert protectability(bench.provider.server(made)) is None
+
+    bench.cloud.image.delete_image(image.id)
+
+    assert protectability(bench.provider.server(made)).code == "CSBS.6003"
+    with pytest.raises(CloudRefused, match="cannot be told apart"):
+        bench.provider.snapshot(bench.step(made, backup=new_id()), made, Consistency.CRASH)
+    root = bench.provider.server(made).volumes[1].id
+    assert not list(bench.cloud.block_storage.snapshots(volume_id=root))
+    assert (bench.status(made), left_of(bench)) == ("ACTIVE", [])
