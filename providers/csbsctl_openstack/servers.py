@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from csbsctl.boundaries import Boundary
@@ -50,10 +51,12 @@ class Servers:
 
     def rebuild(self, step: Step, server_id: str, image_id: str) -> None:
         """Write an image over a stopped server's root disk, and leave it stopped; a rebuild under way ends first."""
-        self._settled(step, server_id)
+        patience = self._cloud.settings.deadlines.image
+        self._settled(step, server_id, patience)
         self._act(step, server_id, "rebuild", {"imageRef": image_id})
+        after = self.until(step, server_id, "SHUTOFF", "rebuild", also="ACTIVE", patience=patience)
         # A server that an earlier rebuild left in error comes back running.
-        if self.until(step, server_id, "SHUTOFF", "rebuild", also="ACTIVE")["status"] == "ACTIVE":
+        if after["status"] == "ACTIVE":
             self.stop(step, server_id)
 
     def rename(self, step: Step, server_id: str, name: str) -> None:
@@ -103,7 +106,9 @@ class Servers:
             body = self._nova.post(f"build server {name}", "/servers", {"server": request})["server"]
             _BUILDING()
         assert body is not None
-        return self.until(step, body["id"], "ACTIVE", "build", also="SHUTOFF")
+        deadlines = self._cloud.settings.deadlines
+        patience = deadlines.image if marks.is_image(disks[0]) else deadlines.server
+        return self.until(step, body["id"], "ACTIVE", "build", also="SHUTOFF", patience=patience)
 
     def settle(self, server_id: str) -> None:
         """Say on a server that csbsctl built that it is whole, so that nothing takes it for a leftover."""
@@ -129,7 +134,16 @@ class Servers:
             check=step.check,
         )
 
-    def until(self, step: Step, server_id: str, status: str, what: str, *, also: str = "") -> Json:
+    def until(
+        self,
+        step: Step,
+        server_id: str,
+        status: str,
+        what: str,
+        *,
+        also: str = "",
+        patience: timedelta | None = None,
+    ) -> Json:
         """Return a server once it is in a state and has nothing to do. Raises CloudUnavailable when it fails."""
 
         def done(seen: Json) -> bool:
@@ -142,7 +156,7 @@ class Servers:
             lambda: self.get(server_id),
             done,
             clock=self._cloud.clock,
-            deadline=self._cloud.settings.deadlines.server,
+            deadline=patience or self._cloud.settings.deadlines.server,
             what=f"{what} server {server_id}",
             check=step.check,
         )
@@ -156,12 +170,12 @@ class Servers:
             f"flavour {name} is gone from the cloud", hint="name another one for the new server"
         )
 
-    def _settled(self, step: Step, server_id: str) -> Json:
+    def _settled(self, step: Step, server_id: str, patience: timedelta | None = None) -> Json:
         return poll(
             lambda: self.get(server_id),
             lambda seen: not seen.get("OS-EXT-STS:task_state"),
             clock=self._cloud.clock,
-            deadline=self._cloud.settings.deadlines.server,
+            deadline=patience or self._cloud.settings.deadlines.server,
             what=f"wait for server {server_id}",
             check=step.check,
         )

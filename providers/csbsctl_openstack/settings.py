@@ -43,7 +43,7 @@ class Deadlines(Model):
     delete: Duration = timedelta(hours=1)
     """Deleting one backup."""
     image: Duration = timedelta(hours=4)
-    """Uploading one volume to an image; or one root disk that is no volume, of a server that is not paused meanwhile."""
+    """Uploading one volume to an image, or one root disk that is no volume; writing an image onto a root disk."""
 
 
 class OpenStackSettings(Model):
