@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import gc
 import hashlib
 import json
@@ -160,8 +161,13 @@ def _validated(content: dict[str, Any], gathered: Gathered, problems: list[Diagn
         return _validated(content, gathered, problems)
     # What validation says of a failed expression is noise, unless nobody else says anything.
     telling = [found for found in errors if found["input"] != FAILED] or ([] if problems else errors)
-    problems += diagnose(telling, gathered, Document.model_json_schema())
+    problems += diagnose(telling, gathered, _schema())
     return None
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return Document.model_json_schema()
 
 
 def _validate(content: dict[str, Any]) -> Document:
