@@ -1,6 +1,7 @@
 #!/bin/bash
 # install.sh: Debian packages and the services' Python environment, side by side. The only part that needs the network.
 set -euo pipefail
+export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 # as pip: the certificates of the machine, under the name of today and of before
 . "$(dirname "$0")/lib.sh"
 
 PACKAGES="ca-certificates ceph-common ceph-mgr ceph-mon ceph-osd curl mariadb-client mariadb-server-core python3
