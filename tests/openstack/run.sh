@@ -37,7 +37,7 @@ run() {
     local limit=$1
     shift
     # The end of the session is asked for first: what has failed until then is listed. Why, was told when it failed.
-    PYTHONPATH=$bed limited "$((limit + 300))" .venv/bin/python -m pytest -p cloudlog --tb=short -m openstack -ra \
+    PYTHONPATH=$bed limited "$((limit + 300))" .venv/bin/python -m pytest -p cloudlog --tb=short -m openstack -ra -o faulthandler_timeout=0 \
         --durations=10 --session-timeout="$limit" "$@"
 }
 
