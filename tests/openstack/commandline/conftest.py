@@ -31,6 +31,8 @@ class Shop:
     folder: Path
     bench: Any
     settings: dict[str, Any] = field(default_factory=lambda: {"admin_cloud": "admin"})
+    earlier: set[str] = field(default_factory=set)
+    """IDs of ports that were there before: what another test left says nothing of this one."""
 
     def configure(self, at: str = "03:33", **settings: Any) -> None:
         """Declare one policy and one binding by metadata; ``settings`` are further ones of the provider."""
@@ -114,7 +116,7 @@ class Shop:
         snapshots = [f"snapshot of {s.volume_id}" for s in storage.snapshots() if s.volume_id not in pinned]
         volumes = [f"volume {v.name}, {v.status}" for v in storage.volumes() if v.id not in attached | pinned]
         backups = [f"backup {b.name}, {b.status}" for b in storage.backups() if b.status != "available"]
-        own = own_ports(self.bench)
+        own = [port for port in own_ports(self.bench) if port.id not in self.earlier]
         ports = [f"port {p.name}" for p in own if p.name.startswith("csbsctl:")]
         taken = {p.name for p in own if p.device_id}
         return busy + marked + snapshots + volumes + backups + [p for p in ports if p[5:] not in taken]
@@ -147,9 +149,18 @@ def own_ports(bench: Any) -> list[Any]:
 @pytest.fixture
 def shop(bench: Any, tmp_path: Path) -> Iterator[Shop]:
     made = Shop(tmp_path, bench)
+    made.earlier = {port.id for port in own_ports(bench)}
     made.configure()
     yield made
     for port in own_ports(bench):
         if port.name.startswith("csbsctl:"):
-            with suppress(HttpException):  # what is left is in nobody's way; it may be going already
-                bench.cloud.network.delete_port(port)
+            _delete(bench, port)
+
+
+def _delete(bench: Any, port: Any) -> None:
+    """Delete a port; while Nova lets go of it, Neutron forbids that now and then. One that stays is in nobody's way."""
+    for _ in range(10):
+        with suppress(HttpException):
+            bench.cloud.network.delete_port(port)
+            return
+        time.sleep(2)
