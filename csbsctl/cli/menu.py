@@ -6,7 +6,13 @@ imported; the others appear as one line.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+PLUGINS = "csbsctl.commands"
+"""The group of entry points under which a package adds groups of commands."""
 
 CONFIGURE, CHANGE, PROTECT, RECOVER, LOOK, CARE = (
     "Write configuration",
@@ -72,17 +78,49 @@ COMMANDS: tuple[Entry, ...] = (
 
 
 def plugin_groups() -> dict[str, str]:
-    """Return command groups that installed packages add: name -> ``module:attribute``."""
-    from importlib.metadata import entry_points
+    """Return command groups that installed packages add: name -> ``module:attribute``.
 
-    return {entry.name: entry.value for entry in entry_points(group="csbsctl.commands")}
+    Reads the packages' ``entry_points.txt`` itself: importing ``importlib.metadata`` takes a sixth of what ``--help``
+    may take. Where a package lies in an archive, that is asked all the same.
+    """
+    groups: dict[str, str] = {}
+    try:
+        for info in (info for place in sys.path for info in _package_infos(Path(place))):
+            for name, target in _added_by(info / "entry_points.txt"):
+                groups.setdefault(name, target)
+    except NotADirectoryError:
+        from importlib.metadata import entry_points
+
+        return {entry.name: entry.value for entry in entry_points(group=PLUGINS)}
+    return groups
+
+
+def _package_infos(place: Path) -> list[Path]:
+    try:
+        return [entry for entry in place.iterdir() if entry.suffix in {".dist-info", ".egg-info"}]
+    except (FileNotFoundError, PermissionError):
+        return []
+
+
+def _added_by(entry_points: Path) -> Iterator[tuple[str, str]]:
+    """Yield the groups of commands in a package's list of entry points, which is an INI file."""
+    try:
+        text = entry_points.read_text(encoding="utf-8")
+    except OSError:
+        return
+    ours = False
+    for line in text.splitlines() if PLUGINS in text else ():
+        if line.startswith("["):
+            ours = line.strip() == f"[{PLUGINS}]"
+        elif ours and "=" in line and not line.startswith(("#", ";")):
+            name, _, target = line.partition("=")
+            yield name.strip(), target.strip()
 
 
 def plugin_help(target: str) -> str:
     """Return the line that stands for a plug-in's group: the first of its module's docstring, read without importing it."""
     import ast
     from importlib.util import find_spec
-    from pathlib import Path
 
     spec = find_spec(target.partition(":")[0])
     if spec is None or spec.origin is None or not spec.has_location:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from csbsctl.engine.addresses import Canonical, look_up, split
 from csbsctl.engine.bonds import Bonds
@@ -29,6 +29,9 @@ Effect = tuple[Consequence | None, Judgement | None]
 
 Transition = tuple[str | None, str]
 """From which policy to which a server goes; the same twice where only the policy itself changes."""
+
+_COMPARISONS = 32
+"""So many transitions are kept worked out, some 50 KB each: all bindings of a policy make the same one."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Consequences:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._coverage = Coverage(scene.before, scene.after, scene.histories, scene.taken)
+        self._compared = lru_cache(maxsize=_COMPARISONS)(self._compare)
 
     def judged(self, change: Change) -> Change:
         """Return the change with its class, why it has it, and what it leads to."""
@@ -161,9 +165,8 @@ class Consequences:
     def _futures(self, transition: Transition, keys: list[ServerKey]) -> Iterator[Effect]:
         """Yield what old against new does to the backups of some servers, and to any in the long run."""
         scene = self._scene
-        old, new = scene.scenario(transition[0], new=False), scene.scenario(transition[1], new=True)
+        old, new, comparison = self._compared(transition)
         timezone = new.policy.schedule.timezone if new.policy else "UTC"
-        comparison = Comparison(old, new, now=scene.situation.now, days=scene.days)
         toll = Toll(scene.situation.now, timezone)
         found = False
         for key, backups in scene.histories.each(keys):
@@ -178,6 +181,12 @@ class Consequences:
             yield Consequence(kind="outlook", message=reason), (ChangeClass.WEAKENS, reason)
         if old.policy is not None and change_class is ChangeClass.STRENGTHENS:
             yield None, (ChangeClass.STRENGTHENS, "more recovery points")
+
+    def _compare(self, transition: Transition) -> tuple[Scenario, Scenario, Comparison]:
+        """Return how it was, how it will be, and both side by side; many bindings share one transition."""
+        scene = self._scene
+        old, new = scene.scenario(transition[0], new=False), scene.scenario(transition[1], new=True)
+        return old, new, Comparison(old, new, now=scene.situation.now, days=scene.days)
 
     def _policy(self, name: str) -> Iterator[Effect]:
         scene = self._scene

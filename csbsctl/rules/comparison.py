@@ -11,6 +11,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 
 from csbsctl.model.backup import Backup, BackupState
@@ -103,12 +104,21 @@ class Comparison:
 
     def __init__(self, old: Scenario, new: Scenario, *, now: datetime, days: int = DAYS) -> None:
         end = now + timedelta(days=days)
-        self._outlooks = Outlook(old, now, end), Outlook(new, now, end)
-        self.before, self.after = map(steady_state, self._outlooks)
+        self._before, self._after = Outlook(old, now, end), Outlook(new, now, end)
+
+    @cached_property
+    def before(self) -> Steady:
+        """Return what the old scenario comes to in the long run."""
+        return steady_state(self._before)
+
+    @cached_property
+    def after(self) -> Steady:
+        """Return what the new scenario comes to in the long run."""
+        return steady_state(self._after)
 
     def endings(self, server_id: str, backups: Sequence[Backup]) -> list[Ending]:
         """Return which backups of a server end earlier under the new scenario."""
-        return _endings(server_id, backups, *self._outlooks)
+        return _endings(server_id, backups, self._before, self._after) if backups else []
 
     def outlook(self, *, destroys: bool) -> tuple[ChangeClass, tuple[str, ...]]:
         """Return the class of the change and in what it is worse in the long run; ``destroys``: some backup ends earlier."""

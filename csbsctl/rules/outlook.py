@@ -75,10 +75,15 @@ class Outlook:
         self.end = end
         policy = scenario.policy
         self.timezone = policy.schedule.timezone if policy else "UTC"
+
+    @cached_property
+    def line(self) -> Line:
+        """Return the slots with their local days."""
+        policy = self.scenario.policy
         slots: list[datetime] = []
         if policy is not None and policy.enabled:
-            slots = list(Timetable(policy.schedule, scenario.anchor).between(now, end))
-        self.line = Line(slots, self.timezone)
+            slots = list(Timetable(policy.schedule, self.scenario.anchor).between(self.now, self.end))
+        return Line(slots, self.timezone)
 
     @property
     def slots(self) -> list[datetime]:
