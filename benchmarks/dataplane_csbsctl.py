@@ -10,11 +10,13 @@ are known here.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from pathlib import Path
 
+from csbsctl.cli.main import COLLECT_EVERY
 from csbsctl.clock import SystemClock
 from csbsctl.vault.sealing import DataKeys, SealedSealer
 from csbsctl.vault.stores import Store, StoreOptions, open_store
@@ -32,6 +34,7 @@ def store_at(url: str) -> Store:
 
 def main(url: str, cache: str, verb: str, manifest: str, *rest: str) -> None:
     """Do one thing to a repository."""
+    gc.set_threshold(COLLECT_EVERY)  # as every command does
     sealer = SealedSealer(lambda: DataKeys({1: bytes(range(32))}, bytes(range(32, 64))))
     store = store_at(url)
     repository = Repository(store, sealer, clock=SystemClock(), cache=Path(cache) if store.remote else None)
