@@ -73,7 +73,7 @@ alone() {
         timed tests run "${LIMIT:-3000}" "$@" || passed=$?
     else
         local outages=tests/openstack/test_openstack_outages.py
-        timed tests run "${LIMIT:-2400}" -n "${JOBS:-4}" --dist worksteal --ignore $outages tests/openstack tests/conformance/provider ||
+        timed tests run "${LIMIT:-2400}" -n "${JOBS:-4}" --dist load --maxschedchunk 1 --ignore $outages tests/openstack tests/conformance/provider ||
             passed=$?
         # These kill services, so nothing may run beside them.
         timed outages run 900 $outages || passed=$?
