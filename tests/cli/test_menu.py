@@ -37,7 +37,9 @@ def places(monkeypatch, tmp_path):
 def add_package(place, name, listed):
     (place / f"{name}-1.dist-info").mkdir()
     (place / f"{name}-1.dist-info" / "entry_points.txt").write_text(listed)
-    (place / f"{name}-1.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (place / f"{name}-1.dist-info" / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"
+    )
 
 
 def as_the_library_has_them():
