@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,21 @@ def csbsctl(
 
 
 Csbsctl = Callable[..., Said]
+
+
+@pytest.fixture(scope="session")
+def small_s3() -> Callable[..., Iterable[bytes]]:
+    """Return an S3 server as a WSGI application (moto), which keeps everything in memory.
+
+    It looks, then writes, so that on a busy machine two writers could win: one at a time is let in.
+    """
+    moto = pytest.importorskip("moto.server")
+    application = moto.DomainDispatcherApplication(moto.create_backend_app)
+    writing = threading.Lock()
+
+    def serve(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        with writing if environ["REQUEST_METHOD"] in ("PUT", "POST") else contextlib.nullcontext():
+            answer: Iterable[bytes] = application(environ, start)
+            return answer
+
+    return serve

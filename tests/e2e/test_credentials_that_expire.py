@@ -44,13 +44,12 @@ class Expiring:
 
 
 @pytest.fixture
-def bucket(monkeypatch, tmp_path):
+def bucket(monkeypatch, tmp_path, small_s3):
     """Return the endpoint of an S3 server with a bucket ``vault``, and what makes keys of it expire."""
-    moto = pytest.importorskip("moto.server")
     import boto3
     from werkzeug.serving import make_server
 
-    application = Expiring(moto.DomainDispatcherApplication(moto.create_backend_app))
+    application = Expiring(small_s3)
     server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -93,20 +93,6 @@ class Misbehaving:
         return [shown]
 
 
-class OneWriter:
-    """moto looks, then writes, so on a busy machine two writers could win: one at a time is let in."""
-
-    def __init__(self, moto: Application) -> None:
-        self._moto = moto
-        self._writing = threading.Lock()
-
-    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in ("PUT", "POST"):
-            return self._moto(environ, start)
-        with self._writing:
-            return self._moto(environ, start)
-
-
 class Forwarding:
     """Hands requests on to a real server as they are, signatures included."""
 
@@ -167,12 +153,11 @@ def served(application: Misbehaving) -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Misbehaving]]:
+def bucket(monkeypatch: pytest.MonkeyPatch, small_s3: Application) -> Iterator[tuple[str, Misbehaving]]:
     """Return the endpoint of an S3 server in this process with a bucket ``vault``, and how to make it misbehave."""
-    moto = pytest.importorskip("moto.server")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    application = Misbehaving(OneWriter(moto.DomainDispatcherApplication(moto.create_backend_app)), seed=7)
+    application = Misbehaving(small_s3, seed=7)
     with served(application) as endpoint:
         yield endpoint, application
 

@@ -20,21 +20,11 @@ KEYS = ["a-b/1", "a.b", "a/1", "a/2", "a/b/3", "a0", "b"]
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory):
-    """A small S3 server in this process (moto), with made-up credentials."""
-    server = pytest.importorskip("moto.server")
+def s3_endpoint(small_s3):
+    """A small S3 server in this process, with made-up credentials."""
     from werkzeug.serving import make_server
 
-    application = server.DomainDispatcherApplication(server.create_backend_app)
-    one_at_a_time = threading.Lock()  # moto looks, then writes: on a busy machine two writers can win
-
-    def serve(environ, start):
-        if environ["REQUEST_METHOD"] not in ("PUT", "POST"):
-            return application(environ, start)
-        with one_at_a_time:
-            return application(environ, start)
-
-    served = make_server("127.0.0.1", 0, serve, threaded=True)
+    served = make_server("127.0.0.1", 0, small_s3, threaded=True)
     thread = threading.Thread(target=served.serve_forever, daemon=True)
     thread.start()
     kept = {name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
