@@ -42,7 +42,7 @@ bench-openstack: $(VENV)/.dev
 	@tests/openstack/run.sh measure
 
 soak: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m soak --timeout 3600
+	@$(BIN)/python -m pytest -m soak --timeout 3600 -s -o faulthandler_timeout=0
 
 # What is generated from the code: the schemas of what people write, the reference pages.
 schemas: $(VENV)/.dev
