@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,3 +128,32 @@ def small_s3() -> Callable[..., Iterable[bytes]]:
             return answer
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def serve_s3() -> Callable[[Callable[..., Iterable[bytes]]], contextlib.AbstractContextManager[str]]:
+    """Return what serves an S3 application on loopback, with a bucket ``vault``: a context that yields the endpoint."""
+
+    @contextlib.contextmanager
+    def served(application: Callable[..., Iterable[bytes]]) -> Iterator[str]:
+        import boto3
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log(self, *arguments: Any) -> None: ...
+
+        server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        endpoint = f"http://127.0.0.1:{server.port}"
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.create_bucket(Bucket="vault")
+        client.close()
+        yield endpoint
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return served

@@ -105,7 +105,7 @@ def _package_infos(place: Path) -> list[Path]:
 def _added_by(entry_points: Path) -> Iterator[tuple[str, str]]:
     """Yield the groups of commands in a package's list of entry points, which is an INI file."""
     try:
-        text = entry_points.read_text(encoding="utf-8")
+        text = entry_points.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
     ours = False

@@ -30,39 +30,32 @@ class Expiring:
 
     def __call__(self, environ, start):
         key = re.search(r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", "") or "")
-        with self._lock:
-            name = key[1] if key else ""
-            left = self.left.get(name)
-            if left is not None:
-                self.left[name] = left - 1
-                if left <= 0:
-                    self.refused += 1
-                    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-                    start("400 Bad Request", [("Content-Length", str(len(EXPIRED)))])
-                    return [EXPIRED]
+        if not self._is_good(key[1] if key else ""):
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start("400 Bad Request", [("Content-Length", str(len(EXPIRED)))])
+            return [EXPIRED]
         return self._application(environ, start)
+
+    def _is_good(self, key):
+        with self._lock:
+            if key not in self.left:
+                return True
+            self.left[key] -= 1
+            good = self.left[key] >= 0
+            self.refused += not good
+            return good
 
 
 @pytest.fixture
-def bucket(monkeypatch, tmp_path, small_s3):
+def bucket(monkeypatch, tmp_path, small_s3, serve_s3):
     """Return the endpoint of an S3 server with a bucket ``vault``, and what makes keys of it expire."""
-    import boto3
-    from werkzeug.serving import make_server
-
-    application = Expiring(small_s3)
-    server = make_server("127.0.0.1", 0, application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     become(tmp_path, "first")
-    endpoint = f"http://127.0.0.1:{server.port}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="vault")
-    yield endpoint, application
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    application = Expiring(small_s3)
+    with serve_s3(application) as endpoint:
+        yield endpoint, application
 
 
 def become(folder, key):

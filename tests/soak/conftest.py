@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ TESTS = Path(__file__).parents[1]
 CRASH = runpy.run_path(str(TESTS / "crash" / "conftest.py"))
 RADOSGW = TESTS / "s3" / "radosgw.sh"
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Serve = Callable[[Application], AbstractContextManager[str]]
 LAG = 1.0
 """Seconds for which a listing may miss what was created."""
 BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -128,43 +129,21 @@ class Forwarding:
         return [read]
 
 
-@contextmanager
-def served(application: Misbehaving) -> Iterator[str]:
-    """Serve an S3 application on loopback with a bucket ``vault``; yields the endpoint."""
-    import boto3
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Quiet(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log(self, *arguments: Any) -> None: ...
-
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.port}"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket="vault")
-    client.close()
-    yield endpoint
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, small_s3: Application) -> Iterator[tuple[str, Misbehaving]]:
+def bucket(
+    monkeypatch: pytest.MonkeyPatch, small_s3: Application, serve_s3: Serve
+) -> Iterator[tuple[str, Misbehaving]]:
     """Return the endpoint of an S3 server in this process with a bucket ``vault``, and how to make it misbehave."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     application = Misbehaving(small_s3, seed=7)
-    with served(application) as endpoint:
+    with serve_s3(application) as endpoint:
         yield endpoint, application
 
 
 @pytest.fixture
 def real_bucket(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, serve_s3: Serve
 ) -> Iterator[tuple[str, Misbehaving]]:
     """Return the same in front of a radosgw, which is started for it."""
     state = tmp_path_factory.mktemp("radosgw")
@@ -178,7 +157,7 @@ def real_bucket(
     assert started.returncode == 0, started.stderr
     try:
         application = Misbehaving(Forwarding(started.stdout.strip().splitlines()[-1]), seed=7)
-        with served(application) as endpoint:
+        with serve_s3(application) as endpoint:
             yield endpoint, application
     finally:
         subprocess.run([RADOSGW, "stop", state], check=False)

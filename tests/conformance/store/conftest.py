@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import pytest
 
@@ -20,27 +19,16 @@ KEYS = ["a-b/1", "a.b", "a/1", "a/2", "a/b/3", "a0", "b"]
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint(small_s3):
+def s3_endpoint(small_s3, serve_s3):
     """A small S3 server in this process, with made-up credentials."""
-    from werkzeug.serving import make_server
-
-    served = make_server("127.0.0.1", 0, small_s3, threaded=True)
-    thread = threading.Thread(target=served.serve_forever, daemon=True)
-    thread.start()
     kept = {name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
-    import boto3
-
-    endpoint = f"http://127.0.0.1:{served.port}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="vault")
-    yield endpoint
+    with serve_s3(small_s3) as endpoint:
+        yield endpoint
     for name, value in kept.items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    served.shutdown()
-    served.server_close()
-    thread.join()
 
 
 @pytest.fixture(scope="session")
