@@ -8,15 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openstack.exceptions import HttpException
 
 MIB = 1 << 20
 COMMAND = [sys.executable, "-c", "import sys; from csbsctl.cli import main; sys.exit(main())"]
@@ -31,8 +28,6 @@ class Shop:
     folder: Path
     bench: Any
     settings: dict[str, Any] = field(default_factory=lambda: {"admin_cloud": "admin"})
-    earlier: set[str] = field(default_factory=set)
-    """IDs of ports that were there before: what another test left says nothing of this one."""
 
     def configure(self, at: str = "03:33", **settings: Any) -> None:
         """Declare one policy and one binding by metadata; ``settings`` are further ones of the provider."""
@@ -116,7 +111,7 @@ class Shop:
         snapshots = [f"snapshot of {s.volume_id}" for s in storage.snapshots() if s.volume_id not in pinned]
         volumes = [f"volume {v.name}, {v.status}" for v in storage.volumes() if v.id not in attached | pinned]
         backups = [f"backup {b.name}, {b.status}" for b in storage.backups() if b.status != "available"]
-        own = [port for port in own_ports(self.bench) if port.id not in self.earlier]
+        own = self.bench.testbed.ports()
         ports = [f"port {p.name}" for p in own if p.name.startswith("csbsctl:")]
         taken = {p.name for p in own if p.device_id}
         return busy + marked + snapshots + volumes + backups + [p for p in ports if p[5:] not in taken]
@@ -140,27 +135,8 @@ class Shop:
         )
 
 
-def own_ports(bench: Any) -> list[Any]:
-    """Return the ports of the tests' project; whoever owns a shared network sees those of others on it, too."""
-    mine = bench.cloud.current_project_id
-    return [port for port in bench.cloud.network.ports(project_id=mine) if port.project_id == mine]
-
-
 @pytest.fixture
-def shop(bench: Any, tmp_path: Path) -> Iterator[Shop]:
+def shop(bench: Any, tmp_path: Path) -> Shop:
     made = Shop(tmp_path, bench)
-    made.earlier = {port.id for port in own_ports(bench)}
     made.configure()
-    yield made
-    for port in own_ports(bench):
-        if port.name.startswith("csbsctl:"):
-            _delete(bench, port)
-
-
-def _delete(bench: Any, port: Any) -> None:
-    """Delete a port; while Nova lets go of it, Neutron forbids that now and then. One that stays is in nobody's way."""
-    for _ in range(10):
-        with suppress(HttpException):
-            bench.cloud.network.delete_port(port)
-            return
-        time.sleep(2)
+    return made
