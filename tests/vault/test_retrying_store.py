@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from csbsctl.blobs import BlobExists, BlobNotFound
 from csbsctl.errors import StoreUnavailable
+from csbsctl.vault.stores import DirectoryStore, outage
 from csbsctl.vault.stores.contract import Transient
 from csbsctl.vault.stores.faulty import Faults, FaultyStore
 from csbsctl.vault.stores.retrying import RetryingStore
@@ -70,8 +72,6 @@ def test_a_store_that_answered_before_gets_two_minutes(directory, fast):
 
 
 def test_what_will_not_pass_is_not_tried_again(tmp_path, fast):
-    from csbsctl.vault.stores import DirectoryStore
-
     (tmp_path / "file").write_text("")
     store = RetryingStore(DirectoryStore(tmp_path / "file"), clock=fast)
     with pytest.raises(StoreUnavailable):
@@ -147,3 +147,56 @@ def test_what_a_network_file_system_says_in_passing_is_tried_again(directory, fa
             store.create("never", b"x")
     with pytest.raises(BlobNotFound):
         store.get("never")
+
+
+class SilentStore(DirectoryStore):
+    """Accepts requests, and answers once it is let."""
+
+    def __init__(self, folder, fast):
+        super().__init__(folder)
+        self.fast, self.lasts, self.outage = fast, 0.0, None
+
+    def get(self, key, start=0, length=None):
+        for _ in range(int(self.lasts)):
+            self.fast.sleep(1)
+            self.outage.look()
+        return super().get(key, start, length)
+
+
+def silent_store(tmp_path, fast):
+    said = []
+    inner = SilentStore(tmp_path / "vault", fast)
+    store = RetryingStore(inner, clock=fast, name="the vault at s3://b/p", tell=said.append)
+    inner.outage = store.outage
+    store.create("k", b"x" * 10)
+    return store, inner, said
+
+
+def test_a_request_that_nobody_answers_is_told_once_and_so_is_the_answer(tmp_path, fast):
+    store, inner, said = silent_store(tmp_path, fast)
+    inner.lasts = 9
+    assert store.get("k") == b"x" * 10
+    assert said == []
+    inner.lasts = 40
+    store.get("k")
+    assert said == [
+        "the vault at s3://b/p has been silent since 02:00:09 UTC: still waiting for its answer",
+        "the vault at s3://b/p answers again, after 40 s",
+    ]
+
+
+def test_a_large_request_may_take_its_time(tmp_path, fast):
+    store, inner, said = silent_store(tmp_path, fast)
+    inner.lasts = 40
+    store.get("k", 0, 16 << 20)
+    assert said == []
+
+
+def test_the_thread_that_looks_for_silence_ends_with_its_store(tmp_path, fast, monkeypatch):
+    monkeypatch.setattr(outage, "_LOOK_EVERY", 0.01)
+    before = set(threading.enumerate())
+    store, inner, _ = silent_store(tmp_path, fast)
+    (watcher,) = set(threading.enumerate()) - before
+    del store, inner
+    watcher.join(10)
+    assert not watcher.is_alive()

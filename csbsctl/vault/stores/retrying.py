@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ FIRST_PATIENCE = 8.0
 
 PATIENCE = 120.0
 """Seconds to go on trying a store that has answered before: it restarts, or the network is away for a minute."""
+
+_SMALL = 1 << 18
+"""Bytes that a store moves within seconds on any line; how long more of them take says nothing."""
 
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
@@ -54,7 +58,7 @@ class RetryingStore:
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See BlobStore."""
-        return self._persist(lambda _: self.inner.get(key, start, length))
+        return self._persist(lambda _: self.inner.get(key, start, length), moved=length or 0)
 
     def create(self, key: str, data: Buffer, *, authenticated: bool = False) -> None:
         """See BlobStore. When an earlier try got no answer and the key has these very bytes, it was ours."""
@@ -66,11 +70,11 @@ class RetryingStore:
                 if not (again and self._holds(key, data)):
                     raise
 
-        self._persist(attempt)
+        self._persist(attempt, moved=len(data))
 
     def put(self, key: str, data: Buffer) -> None:
         """See BlobStore."""
-        self._persist(lambda _: self.inner.put(key, data))
+        self._persist(lambda _: self.inner.put(key, data), moved=len(data))
 
     def delete(self, key: str) -> None:
         """See BlobStore."""
@@ -85,7 +89,12 @@ class RetryingStore:
         tries = _Tries(self)
         while True:
             try:
-                for blob in self.inner.list(prefix, after):
+                found = iter(self.inner.list(prefix, after))
+                while True:
+                    with self.outage.waiting():
+                        blob = next(found, None)
+                    if blob is None:
+                        break
                     after = blob.key
                     if tries.made:
                         self.outage.over()
@@ -93,9 +102,9 @@ class RetryingStore:
                     yield blob
             except Transient as error:
                 tries.wait(error)
-            else:
-                self.outage.over()
-                return
+                continue
+            self.outage.over()
+            return
 
     def keys(self, prefix: str) -> Iterator[str]:
         """See Store. Goes on behind the last key when a page is not answered."""
@@ -111,12 +120,16 @@ class RetryingStore:
         """See BlobStore."""
         return self._persist(lambda _: self.inner.now())
 
-    def _persist(self, attempt: Callable[[bool], Answer]) -> Answer:
-        """Call ``attempt`` until it is answered; its argument says whether an earlier one may have had an effect."""
+    def _persist(self, attempt: Callable[[bool], Answer], *, moved: int = 0) -> Answer:
+        """Call ``attempt`` until it is answered; its argument says whether an earlier one may have had an effect.
+
+        ``moved`` is how many bytes an answer takes, as far as that is known.
+        """
         tries = _Tries(self)
         while True:
             try:
-                answer = attempt(tries.made > 0)
+                with self.outage.waiting() if moved <= _SMALL else nullcontext():
+                    answer = attempt(tries.made > 0)
             except Transient as error:
                 tries.wait(error)
             except (BlobExists, BlobNotFound):
