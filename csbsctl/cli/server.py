@@ -65,7 +65,7 @@ def show(
         if key != "volumes" and value not in (None, "", [], {}):
             session.say(f"{key.replace('_', ' '):<18} {plain(value)}")
     for number, disk in enumerate(view["volumes"]):
-        words = ", ".join(word for word in ("bootable", "shared") if disk[word])
+        words = ", ".join(word for word in ("bootable", "shared", "encrypted") if disk[word])
         session.say(
             f"disk {number:<13} {disk['name']} ({disk['id']}): {format_size(disk['size'])} {words}".rstrip()
         )

@@ -31,8 +31,10 @@ class Volume:
     shared: bool = False
     position: int = 0
     type: str | None = None
-    """The cloud's volume type, needed to restore encrypted volumes."""
+    """The cloud's volume type."""
     state: str = "in-use"
+    encrypted: bool = False
+    """Whether the cloud encrypts it: it can then be restored onto volumes of its own type only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,14 @@ def server_view(server: Server, bound: Bound | None = None, last: datetime | Non
         "metadata": server.metadata,
         "tags": list(server.tags),
         "volumes": [
-            {"id": v.id, "name": v.name, "size": v.size, "bootable": v.bootable, "shared": v.shared}
+            {
+                "id": v.id,
+                "name": v.name,
+                "size": v.size,
+                "bootable": v.bootable,
+                "shared": v.shared,
+                "encrypted": v.encrypted,
+            }
             for v in server.volumes
         ],
         "policy": bound.policy if bound else None,

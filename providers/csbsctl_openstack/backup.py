@@ -260,6 +260,7 @@ def stored_of(body: Json) -> StoredVolume:
         parent=facts.get("parent") if incremental else None,
         extra={
             "type": facts.get("type"),
+            "encrypted": facts.get("encrypted", False),
             "zone": body.get("availability_zone"),
             "asked": facts.get("asked"),
             "foreign_parent": facts.get("foreign", False) and incremental,
@@ -300,4 +301,5 @@ def _document(step: Step, snapshot: VolumeSnapshot, base: Json | None, parent: S
         "foreign": bool(base) and marks.marker_of((base or {}).get("metadata")) is None,
         "server": snapshot.extra["document"],
         "about": step.about,
+        **({"encrypted": True} if volume.encrypted else {}),
     }

@@ -148,6 +148,7 @@ def _volume(item: Json, position: int) -> Volume:
         position=position,
         type=item.get("volume_type"),
         state=item["status"],
+        encrypted=truth(item.get("encrypted")),
     )
 
 

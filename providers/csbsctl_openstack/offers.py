@@ -79,6 +79,12 @@ class Offers:
                     f"volume {stored.name}: volume type {kind} is gone or private: "
                     f"--set volume_type={stored.name}=TYPE",
                 )
+            elif stored.extra.get("encrypted") and not self._is_type(kind, own := stored.extra.get("type")):
+                yield Refusal(
+                    "CSBS.6013",
+                    f"volume {stored.name} is encrypted: Cinder restores it onto volumes of its own type {own} only, "
+                    f"not of {kind}",
+                )
 
     def notes(self, plan: RestorePlan, wishes: Wishes) -> Iterator[str]:
         """Yield what the new server will not have like the old one, and what may surprise."""
@@ -164,10 +170,15 @@ class Offers:
         answer = self._cloud.cinder.get("list zones of volumes", "/os-availability-zone")
         return frozenset(z["zoneName"] for z in answer["availabilityZoneInfo"] if z["zoneState"]["available"])
 
+    def _is_type(self, words: str | None, name: str | None) -> bool:
+        """Whether a volume type's name or ID means the type of a name."""
+        return words == name or self._types.get(str(words)) == self._types.get(str(name))
+
     @functools.cached_property
-    def _types(self) -> frozenset[str]:
+    def _types(self) -> dict[str, str]:
+        """IDs of volume types by name, and by themselves."""
         found = self._cloud.cinder.pages("list volume types", "/types", "volume_types")
-        return frozenset(name for item in found for name in (item["name"], item["id"]))
+        return {name: item["id"] for item in found for name in (item["name"], item["id"])}
 
 
 def _each(look: Any, names: Iterable[str]) -> Iterator[Refusal]:

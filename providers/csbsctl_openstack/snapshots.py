@@ -188,6 +188,7 @@ def volume_of(item: Json) -> Volume:
         bootable=facts.get("bootable", False),
         position=facts.get("position", 0),
         type=facts.get("type"),
+        encrypted=facts.get("encrypted", False),
     )
 
 
@@ -198,5 +199,6 @@ def _metadata(marker: Marker, volume: Volume) -> dict[str, str]:
         "bootable": volume.bootable,
         "position": volume.position,
         "type": volume.type,
+        **({"encrypted": True} if volume.encrypted else {}),
     }
     return {**marks.metadata(marker, facts), marks.PREFIX + "position": str(volume.position)}

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from csbsctl.boundaries import Boundary
-from csbsctl.errors import CloudUnavailable, ProviderError, ResourceConflict, ResourceNotFound
+from csbsctl.errors import CloudRefused, CloudUnavailable, ProviderError, ResourceConflict, ResourceNotFound
 from csbsctl.model.backup import StoredVolume
 from csbsctl.provider import Marker, Step
 from csbsctl_openstack import marks
@@ -89,6 +89,8 @@ class Volumes:
             mine = self._create(step, role, {**request, **source, **zoned})
             _MADE()
         filled = self._until_filled(step, stored, mine["id"])
+        if truth(mine.get("encrypted")) and stored.extra.get("encrypted") is False:
+            self._refuse_plain(step, stored, mine)
         if stored.bootable and not truth(filled.get("bootable")):
             self._cinder.post(
                 f"make volume {name} bootable",
@@ -221,6 +223,21 @@ class Volumes:
             "volume"
         ]
         return made
+
+    def _refuse_plain(self, step: Step, stored: StoredVolume, made: Json) -> None:
+        """Delete a new volume that was to be encrypted, and say why: Cinder laid a plain volume's bytes onto it in plain.
+
+        Which volume types are encrypted, only administrators can ask; of a volume that is being made everybody sees it.
+        """
+        self.delete(step, made["id"])
+        kind = made.get("volume_type")
+        raise CloudRefused(
+            f"restore volume {stored.name}: volumes of type {kind} are encrypted, the backup's was not, and Cinder "
+            "restores it in plain whatever the type says",
+            code="CSBS.6013",
+            hint="restore it onto its own type, then encrypt the volume: "
+            f"openstack volume set --type {kind} --retype-policy on-demand VOLUME",
+        )
 
     def _until_filled(self, step: Step, stored: StoredVolume, volume_id: str) -> Json:
         what = f"restore volume {stored.name}"

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any, assert_never
 
 from csbsctl.errors import CloudRefused, ProviderError
-from csbsctl.model.server import Refusal
+from csbsctl.model.backup import StoredVolume
+from csbsctl.model.server import Refusal, Volume
 from csbsctl.provider import Mapping, Preflight, RestorePlan
 from csbsctl_openstack import marks
 from csbsctl_openstack.backup import Backups
@@ -71,7 +72,10 @@ class Ways:
             return Way.BOOT if of_image and not plan.volumes_only else Way.NEW
         if mapping.target.position > 0:
             return Way.DETACH
-        return Way.REWRITE if of_image else self._root
+        if of_image:
+            return Way.REWRITE
+        gives_way = self._root is Way.REBUILD and self._cloud.settings.root_restore is RootRestore.AUTO
+        return Way.REPLACE if gives_way and _is_encrypted(mapping) else self._root
 
     @functools.cached_property
     def admin(self) -> Service:
@@ -176,6 +180,11 @@ class Ways:
             return [Refusal("CSBS.6021", f"volume {target.name} is shared with another server")]
         if target.size < stored.size:
             return [Refusal("CSBS.6024", f"volume {target.name} is smaller than the backup of {stored.name}")]
+        if self.of(plan, mapping) is Way.REBUILD and _is_encrypted(mapping):
+            reason = f"volume {target.name} is encrypted, and Nova rebuilds no server from an image of such a volume"
+            return [Refusal("CSBS.6013", f"{reason}: `root_restore: replace`, or `reset`, brings it back")]
+        if of_key := _against_encryption(mapping.stored, target):
+            return [Refusal("CSBS.6013", f"{of_key}; restore it with --as NAME")]
         if target.state not in {"in-use", "available", "restoring-backup"}:
             return [Refusal("CSBS.6015", f"volume {target.name} is in state {target.state}")]
         return []
@@ -230,3 +239,18 @@ class Ways:
         except ProviderError:
             return False
         return True
+
+
+def _is_encrypted(mapping: Mapping) -> bool:
+    return bool(mapping.stored.extra.get("encrypted") or (mapping.target and mapping.target.encrypted))
+
+
+def _against_encryption(stored: StoredVolume, target: Volume) -> str | None:
+    """Return why a backup's bytes and the key of a volume do not go together, or None. Cinder finds out too late."""
+    own, encrypted = stored.extra.get("type"), stored.extra.get("encrypted")
+    if encrypted and target.type != own:
+        which = f"the backup of {stored.name} is encrypted, and goes onto volumes of its own type {own} only"
+        return f"{which}: {target.name} is of type {target.type}"
+    if encrypted is False and target.encrypted:
+        return f"volume {target.name} is encrypted, and the backup of {stored.name} would lie on it in plain"
+    return None

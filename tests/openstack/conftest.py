@@ -118,11 +118,15 @@ class Bench:
     job: str = field(default_factory=new_id)
     server_ids: list[str] = field(default_factory=list)
 
-    def server(self, disks: int = 2, *, running: bool = True, name: str = "", **request: Any) -> str:
-        """Make a server that boots from the first of some volumes of 1 GiB with random bytes in them."""
+    def server(
+        self, disks: int = 2, *, running: bool = True, name: str = "", kind: str = "ceph", **request: Any
+    ) -> str:
+        """Make a server that boots from the first of some volumes of 1 GiB; ``kind`` is their volume type."""
         name = name or f"t-{new_id()[:8]}"
         with ThreadPoolExecutor(disks) as pool:
-            volumes = list(pool.map(lambda n: self.volume(f"{name}-{n}", bootable=n == 0), range(disks)))
+            volumes = list(
+                pool.map(lambda n: self.volume(f"{name}-{n}", bootable=n == 0, kind=kind), range(disks))
+            )
         server_id = self.boot(name, volumes, **request)
         if not running:
             self.cloud.compute.stop_server(server_id)
@@ -133,7 +137,7 @@ class Bench:
         """Boot a server from the first of some volumes, or from ``image/ID``, of which the hypervisor makes its root."""
         devices = [_device(disk, number) for number, disk in enumerate(disks)]
         request = {"networks": "none", "flavorRef": self.cloud.compute.find_flavor(flavor).id, **request}
-        if disks[0].startswith("image/"):
+        if disks and disks[0].startswith("image/"):
             request["imageRef"] = disks[0].removeprefix("image/")
         body = {"name": name, "block_device_mapping_v2": devices, **request}
         answer = self.cloud.compute.post("/servers", json={"server": body}, microversion="2.93")

@@ -22,6 +22,7 @@ ENDPOINTS = {
 }
 PROJECTS = ("demo", "other", "third", "fourth")
 """Each has a member of its own name and a reader: runs of the tests side by side need one each."""
+LUKS = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256, "control_location": "front-end"}
 GROUP_TYPES = {"generic": {}, "consistent": {"consistent_group_snapshot_enabled": "<is> True"}}
 
 
@@ -65,9 +66,11 @@ def services(cloud: Any) -> None:
         if name not in flavors:
             cloud.compute.create_flavor(name=name, ram=ram, vcpus=1, disk=disk)
     kinds = {kind.name for kind in cinder.types()}
-    for name, specs in (("ceph", {}), ("ceph-multi", {"multiattach": "<is> True"})):
+    for name, specs in (("ceph", {}), ("ceph-multi", {"multiattach": "<is> True"}), ("ceph-luks", {})):
         if name not in kinds:
-            cinder.create_type(name=name, extra_specs={"volume_backend_name": "ceph", **specs})
+            made = cinder.create_type(name=name, extra_specs={"volume_backend_name": "ceph", **specs})
+            if name == "ceph-luks":
+                call(cinder, "post", f"/types/{made.id}/encryption", {"encryption": LUKS})
     groups = call(cinder, "get", "/group_types")["group_types"]
     for name in set(GROUP_TYPES) - {group["name"] for group in groups}:
         made = call(cinder, "post", "/group_types", {"group_type": {"name": name}})["group_type"]
