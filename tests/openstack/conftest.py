@@ -39,13 +39,16 @@ LONGEST = (
     "test_from_an_empty_folder_to_a_drift_report",
     "test_data_volumes_keep_their_ids_and_the_root_is_rebuilt_with_a_members_rights",
     "test_an_instant_restore_is_readable_and_writable_at_once",
-    "test_an_image_is_made_listed_booted_and_deleted",
-    "test_a_lost_vault_is_brought_back_and_told_from_another_one",
     "test_a_member_does_all_but_the_reset_of_a_root_and_goes_on_another_way",
-    "test_restores_in_place",
+    "test_a_lost_vault_is_brought_back_and_told_from_another_one",
+    "test_an_image_is_made_listed_booted_and_deleted",
     "test_a_chain_is_restored_as_a_new_server_like_the_old_one",
     "test_an_increment_adds_less_than_a_full_and_each_restores_its_own_instant",
     "test_a_run_goes_on_with_the_others_when_the_cloud_refuses_in_the_middle_of_one",
+    "test_restores_in_place",
+    "test_whatever_carries_a_marker_can_be_removed_twice",
+    "test_restores_as_a_new_server",
+    "test_an_encrypted_server_comes_back_from_its_chain_in_place_and_anew",
 )
 """What takes minutes, longest first. It begins first, so that nobody waits for the last one alone."""
 

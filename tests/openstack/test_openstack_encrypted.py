@@ -66,7 +66,7 @@ def test_an_encrypted_server_comes_back_from_its_chain_in_place_and_anew(bench, 
 
 
 def test_with_a_members_rights_a_new_server_takes_over_from_one_with_an_encrypted_root(bench, provider_of):
-    server_id = bench.server(2, kind=ENCRYPTED)
+    server_id = bench.server(1, kind=ENCRYPTED)
     wanted = fill(bench, server_id, 1)
     backup = bench.back_up(server_id)
     fill(bench, server_id, 20)
@@ -83,7 +83,7 @@ def test_with_a_members_rights_a_new_server_takes_over_from_one_with_an_encrypte
 
 
 def test_an_image_of_an_encrypted_server_is_booted_with_its_keys(bench):
-    server_id = bench.server(2, kind=ENCRYPTED)
+    server_id = bench.server(1, kind=ENCRYPTED)
     wanted = fill(bench, server_id, 1)
     backup = bench.back_up(server_id)
     step = bench.step(server_id, backup=backup.id)
