@@ -45,20 +45,22 @@ def until_said(bench: Any, server_id: str, *words: str) -> str:
     return text
 
 
-def boot_guest(bench: Any, image: str = "guest", disks: int = 2) -> str:
+def boot_guest(bench: Any, image: str = "guest", disks: int = 2, kind: str = "ceph") -> str:
     """Boot a guest from an image."""
     found = bench.cloud.image.find_image(image)
     if found is None:
         pytest.skip("no real guests: start the test bed with NOVA_DRIVER=libvirt")
-    root = bench.cloud.block_storage.create_volume(size=1, name="t-guest-0", image_id=found.id)
+    root = bench.cloud.block_storage.create_volume(
+        size=1, name="t-guest-0", image_id=found.id, volume_type=kind
+    )
     bench.until(lambda: bench.cloud.block_storage.get_volume(root.id).status, "available")
-    others = [bench.volume(f"t-guest-{number}") for number in range(1, disks)]
+    others = [bench.volume(f"t-guest-{number}", kind=kind) for number in range(1, disks)]
     return bench.boot("t-guest", [root.id, *others], flavor="g1")
 
 
-def boot_writing_guest(bench: Any) -> str:
-    """Boot a guest and wait until both of its writers run."""
-    server_id = boot_guest(bench)
+def boot_writing_guest(bench: Any, kind: str = "ceph") -> str:
+    """Boot a guest and wait until both of its writers run; ``kind`` is the type of its volumes."""
+    server_id = boot_guest(bench, kind=kind)
     until_said(bench, server_id, *(f"WRITER {name} runs" for name in WRITERS))
     return server_id
 
@@ -120,6 +122,16 @@ def test_every_backup_of_a_writing_guest_boots_as_a_new_server_that_finds_a_pref
                 assert count > records[name], f"{name} found {count} records after {records[name]} before"
                 records[name] = count
     assert bench.status(guest) == "ACTIVE"
+
+
+def test_an_encrypted_guest_boots_from_a_full_and_an_increment_and_finds_a_prefix(bench):
+    guest = boot_writing_guest(bench, "ceph-luks")
+    full = bench.back_up(guest)
+    increment = bench.back_up(guest, full)
+    assert {v.kind.value for v in increment.volumes} == {"incremental"}
+    for number, backup in enumerate((full, increment)):
+        found = restored_boots(bench, backup, number)
+        assert {name: verdict for name, (_, verdict) in found.items()} == dict.fromkeys(WRITERS, "prefix")
 
 
 def test_snapshots_under_the_pause_are_never_torn(bench):

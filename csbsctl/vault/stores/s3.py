@@ -65,6 +65,7 @@ class S3Store:
         self.lag = options.listing_lag + 1 if options.listing_lag else 0.0  # its times are whole seconds
         self._bucket = bucket
         self._prefix = prefix + "/" if prefix else ""
+        self._folder = f"{bucket}/{prefix}" if prefix else bucket
         self._access = Access(options)
         self._options = options
         self._multipart_from = multipart_from
@@ -225,7 +226,7 @@ class S3Store:
         while True:
             access = self._access
             try:
-                with translated(action, key, self._bucket):
+                with translated(action, key, self._folder):
                     return call(access.lean if lean else access.full)
             except CredentialsRefused:
                 self._access = access.renewed()

@@ -108,14 +108,17 @@ def refusal_of_some(refused: Sequence[Mapping[str, Any]], asked: int, bucket: st
 
 
 @contextmanager
-def translated(action: str, key: str, bucket: str) -> Iterator[None]:
-    """Run a block, turning botocore's exceptions into BlobNotFound, BlobExists or StoreUnavailable."""
+def translated(action: str, key: str, folder: str) -> Iterator[None]:
+    """Run a block, turning botocore's exceptions into BlobNotFound, BlobExists or StoreUnavailable.
+
+    ``folder`` is the bucket, and the prefix where there is one, without a slash at the end.
+    """
     try:
         yield
     except botocore.ClientError as error:
-        raise _answer(error, f"cannot {action} s3://{bucket}/{key}", key) from error
+        raise _answer(error, f"cannot {action} s3://{folder}/{key}", key) from error
     except botocore.BotoCoreError as error:
-        raise translate(error, f"cannot {action} s3://{bucket}/{key}") from error
+        raise translate(error, f"cannot {action} s3://{folder}/{key}") from error
 
 
 def translate(error: botocore.BotoCoreError, what: str) -> StoreUnavailable:

@@ -106,7 +106,7 @@ def test_a_server_that_is_not_there_is_given_up_on_soon(s3_endpoint):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     inner = S3Store("vault", "p", StoreOptions(endpoint_url=f"http://127.0.0.1:{port}"))
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailable, match="cannot read s3://vault/p/k: ") as caught:
         RetryingStore(inner, first_patience=0.3).get("k")
     assert "endpoint_url" in (caught.value.hint or "")
 
