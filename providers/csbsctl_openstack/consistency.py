@@ -17,13 +17,13 @@ from csbsctl.boundaries import Boundary
 from csbsctl.clock import format_instant, parse_instant
 from csbsctl.errors import CloudRefused, CsbsError, LeaseLost, ResourceConflict
 from csbsctl.model.policy import Consistency
-from csbsctl.model.server import Server, ServerState, Volume, accepting_image, protectability
+from csbsctl.model.server import Server, ServerState, accepting_image, protectability
 from csbsctl.provider import Snapshot, Step, VolumeSnapshot
 from csbsctl_openstack import marks
 from csbsctl_openstack.connection import Cloud
 from csbsctl_openstack.grouping import Grouper
 from csbsctl_openstack.image import snapshot_ids
-from csbsctl_openstack.inventory import Inventory
+from csbsctl_openstack.inventory import Inventory, volumes_of
 from csbsctl_openstack.pausing import Pauser
 from csbsctl_openstack.quiescing import Quiescer
 from csbsctl_openstack.quotas import Quotas
@@ -202,7 +202,7 @@ class Photographer:
         """Snapshot all volumes, then image a root that is none; return both and the evidence. ``within`` bounds a pause."""
         clock, deadlines = self._cloud.clock, self._cloud.settings.deadlines
         begun = clock.monotonic()
-        volumes = _volumes(server)
+        volumes = volumes_of(server)
         made = self._set.shoot(step, volumes, deadline=within or deadlines.snapshot) if volumes else []
         evidence = {"spread_ms": _spread(made)} if made else {}
         if not server.image_backed_root:
@@ -230,7 +230,7 @@ class Photographer:
             )
         with self._pauser.paused(step, server.id) as pause:
             listed = {item["id"] for item in pause.body["os-extended-volumes:volumes_attached"]}
-            if listed != {volume.id for volume in _volumes(server)}:
+            if listed != {volume.id for volume in volumes_of(server)}:
                 raise ResourceConflict(f"volumes of server {server.name} were attached or detached meanwhile")
             made, root, evidence = self._expose(step, server, within=settings.max_pause)
         evidence = {"paused_ms": pause.milliseconds, **evidence}
@@ -297,11 +297,6 @@ def _snapshot(server: Server, found: list[Json], images: list[Json], document: J
         method=document["method"],
         evidence=document["evidence"],
     )
-
-
-def _volumes(server: Server) -> tuple[Volume, ...]:
-    """Return the disks of a server that are volumes."""
-    return server.volumes[1:] if server.image_backed_root else server.volumes
 
 
 def _extra(item: Json, document: Json) -> Json:

@@ -114,6 +114,11 @@ class Inventory:
         return volume
 
 
+def volumes_of(server: Server) -> tuple[Volume, ...]:
+    """Return the disks of a server that are volumes: all but a root that is with the hypervisor."""
+    return server.volumes[1:] if server.image_backed_root else server.volumes
+
+
 def spec_of(body: Json) -> Json:
     """Return what is needed to build a server anew, as far as Nova's document tells."""
     return {

@@ -1,20 +1,22 @@
 """What Cinder allows a project, asked before a server is frozen, so that a backup without room disturbs nobody.
 
 A backup of a server takes, for each of its volumes: a snapshot and its size for some minutes, a backup and its size
-for as long as it is kept; for a root that is no volume, an image. Cinder charges an increment with the whole size of its volume. Whether snapshots count
-towards ``gigabytes`` is the operator's choice (``no_snapshot_gb_quota``), which no API tells: the settings do.
+for as long as it is kept; for a root that is no volume, an image. Cinder charges an increment with the whole size of
+its volume. Whether snapshots count towards ``gigabytes`` is the operator's choice (``no_snapshot_gb_quota``), which no
+API tells: the settings do.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from csbsctl.errors import CloudRefused, QuotaExceeded, ResourceNotFound, Unsupported
 from csbsctl.model.server import Server
 from csbsctl.provider import Quota
 from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.inventory import volumes_of
+from csbsctl_openstack.limits import Limit, limit, limit_in
 from csbsctl_openstack.wire import GIB, gib
 
 _FROM_LIMITS = {
@@ -23,18 +25,6 @@ _FROM_LIMITS = {
     "snapshots": ("maxTotalSnapshots", "totalSnapshotsUsed"),
     "gigabytes": ("maxTotalVolumeGigabytes", "totalGigabytesUsed"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One quota of a project, in Cinder's own unit; ``allowed`` is None where there is no end to it."""
-
-    allowed: int | None
-    used: int
-
-    def short_of(self, needed: int) -> bool:
-        """Whether so many more do not fit."""
-        return self.allowed is not None and self.used + needed > self.allowed
 
 
 class Quotas:
@@ -73,7 +63,7 @@ class Quotas:
         counts: Counter[str] = Counter()
         if server.image_backed_root:  # what the image will be like, nobody knows beforehand
             counts.update({"image_count_total": 1, "image_size_total": 1})
-        for volume in server.volumes[1:] if server.image_backed_root else server.volumes:
+        for volume in volumes_of(server):
             size = gib(volume.size)
             counts.update({"backups": 1, "backup_gigabytes": size, "snapshots": 1})
             if volume.type:
@@ -110,7 +100,7 @@ class Quotas:
         except (CloudRefused, ResourceNotFound, Unsupported):
             return self._project_wide()
         return {
-            name: Limit(_limit(item["limit"]), item["in_use"] + item["reserved"])
+            name: limit(item["limit"], item["in_use"] + item["reserved"])
             for name, item in answer.items()
             if isinstance(item, dict)
         }
@@ -121,15 +111,8 @@ class Quotas:
             usage = self._cloud.glance.get("ask for quotas of images", "/info/usage").get("usage", {})
         except (CloudRefused, ResourceNotFound, Unsupported):
             return {}
-        return {name: Limit(_limit(item["limit"]), item["usage"]) for name, item in usage.items()}
+        return {name: limit(item["limit"], item["usage"]) for name, item in usage.items()}
 
     def _project_wide(self) -> Mapping[str, Limit]:
-        limits = self._cloud.cinder.get("ask for limits", "/limits")["limits"]["absolute"]
-        return {
-            name: Limit(_limit(limits.get(allowed)), limits.get(used, 0))
-            for name, (allowed, used) in _FROM_LIMITS.items()
-        }
-
-
-def _limit(value: int | None) -> int | None:
-    return None if value is None or value < 0 else value
+        answer = self._cloud.cinder.get("ask for limits", "/limits")
+        return {name: limit_in(answer, allowed, used) for name, (allowed, used) in _FROM_LIMITS.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from csbsctl.model.server import Refusal
 from csbsctl_openstack.connection import Cloud
+from csbsctl_openstack.limits import limit_in
 from csbsctl_openstack.wire import gib
 
 Json = dict[str, Any]
@@ -21,7 +22,7 @@ def against_volumes(cloud: Cloud, sizes: Sequence[int]) -> Iterator[Refusal]:
     """Yield what keeps new volumes of some sizes (bytes) from being made."""
     if not sizes:
         return
-    limits = cloud.cinder.get("ask for limits of volumes", "/limits")["limits"]["absolute"]
+    limits = cloud.cinder.get("ask for limits of volumes", "/limits")
     yield from _against(limits, "volumes", len(sizes), "maxTotalVolumes", "totalVolumesUsed")
     yield from _against(
         limits,
@@ -34,7 +35,7 @@ def against_volumes(cloud: Cloud, sizes: Sequence[int]) -> Iterator[Refusal]:
 
 def against_server(cloud: Cloud, flavor_id: str) -> Iterator[Refusal]:
     """Yield what keeps a new server from being built."""
-    limits = cloud.nova.get("ask for limits of servers", "/limits")["limits"]["absolute"]
+    limits = cloud.nova.get("ask for limits of servers", "/limits")
     flavor = cloud.nova.get(f"look at flavor {flavor_id}", f"/flavors/{flavor_id}")["flavor"]
     yield from _against(limits, "servers", 1, "maxTotalInstances", "totalInstancesUsed")
     yield from _against(limits, "cores", flavor["vcpus"], "maxTotalCores", "totalCoresUsed")
@@ -42,8 +43,7 @@ def against_server(cloud: Cloud, flavor_id: str) -> Iterator[Refusal]:
 
 
 def _against(limits: Json, what: str, needed: int, most: str, used: str) -> Iterator[Refusal]:
-    allowed, taken = limits.get(most, -1), limits.get(used, 0)
-    if allowed >= 0 and taken + needed > allowed:
-        yield Refusal(
-            _CODE, f"the quota of {what} is too small: {needed} needed, {taken} of {allowed} are in use"
-        )
+    limit = limit_in(limits, most, used)
+    if limit.short_of(needed):
+        figures = f"{needed} needed, {limit.used} of {limit.allowed} are in use"
+        yield Refusal(_CODE, f"the quota of {what} is too small: {figures}")

@@ -235,8 +235,8 @@ class Volumes:
             f"restore volume {stored.name}: volumes of type {kind} are encrypted, the backup's was not, and Cinder "
             "restores it in plain whatever the type says",
             code="CSBS.6013",
-            hint="restore it onto its own type, then encrypt the volume: "
-            f"openstack volume set --type {kind} --retype-policy on-demand VOLUME",
+            hint=f"name a type that is not encrypted (--set volume_type={stored.name}=TYPE), and encrypt the volume "
+            f"then: openstack volume set --type {kind} --retype-policy on-demand VOLUME",
         )
 
     def _until_filled(self, step: Step, stored: StoredVolume, volume_id: str) -> Json:
