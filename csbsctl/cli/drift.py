@@ -71,4 +71,4 @@ def _evidence(session: Session) -> Evidence:
     if vault is None:
         return Evidence()
     marked = {name: provider.marked(vault.id) for name, provider in session.providers.items()}
-    return Evidence(jobs=vault.jobs.list(), marked=marked)
+    return Evidence(vault.jobs.running(), vault.jobs.state, marked)

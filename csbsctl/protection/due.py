@@ -67,14 +67,17 @@ class Agenda:
         """Return all names of a policy: the present one and those it had before."""
         return (policy, *(name.rpartition("/")[2] for name in self.state.former.get(policy, ())))
 
-    def backups(self, site: Site, server: Server) -> tuple[Backup, ...]:
-        """Return a server's backups, each under the present name of its policy (``STACK/NAME`` of another stack's)."""
-        backups = site.vault.catalogue.backups(server.provider, server.id)
+    def backups(self, site: Site, server: Server, *, known: bool = False) -> tuple[Backup, ...]:
+        """Return a server's backups, each under the present name of its policy (``STACK/NAME`` of another stack's).
+
+        ``known``, here and below, accepts what this process has seen: for what is judged again under a lease.
+        """
+        backups = site.vault.catalogue.backups(server.provider, server.id, known=known)
         return under_present_names(backups, self.state, self.stack)
 
-    def log(self, site: Site, bound: Bound) -> SlotLog:
+    def log(self, site: Site, bound: Bound, *, known: bool = False) -> SlotLog:
         """Return what became of a bound server's slots until now, also while its policy had another name."""
-        slots = site.vault.catalogue.slots(bound.server.provider, bound.server.id)
+        slots = site.vault.catalogue.slots(bound.server.provider, bound.server.id, known=known)
         logs = [slots[name] for name in self.names(bound.policy) if name in slots]
         newest = max(logs, key=lambda log: log.last.timestamp() if log.last else 0, default=SlotLog())
 
@@ -177,7 +180,8 @@ def _keep_known(site: Site, agenda: Agenda) -> None:
 def note_released(site: Site, agenda: Agenda) -> None:
     """Write down which servers left a policy in force, or came back, since a run last looked; each once.
 
-    Their backups of it freeze. ``backup list`` tells that without asking a cloud, also before the next apply.
+    Their backups of it freeze. ``backup list`` tells that without asking a cloud, also before the next apply. What
+    became of the servers' slots is taken as known: a pass looks at all of them first.
     """
     unsure = {agenda.declared.bindings[name].policy for name in agenda.assignment.doubted}
     now = site.clock.now()
@@ -185,17 +189,17 @@ def note_released(site: Site, agenda: Agenda) -> None:
         if provider not in agenda.inventory or server in agenda.others:
             continue
         bound = agenda.assignment.bound.get(server)
-        for policy, log in _readable_slots(site, provider, server).items():
+        for policy, log in _readable_slots(site, provider, server, known=True).items():
             stays = bound is not None and policy in agenda.names(bound.policy)
             if stays is (log.released is None) or policy in unsure:
                 continue
             _let_go(site, (provider, server), policy, None if stays else now)
 
 
-def _readable_slots(site: Site, provider: str, server: str) -> dict[str, SlotLog]:
+def _readable_slots(site: Site, provider: str, server: str, *, known: bool = False) -> dict[str, SlotLog]:
     """Return a server's slots; none where its document is damaged, which fails that server elsewhere."""
     try:
-        return site.vault.catalogue.slots(provider, server)
+        return site.vault.catalogue.slots(provider, server, known=known)
     except Damaged:
         return {}
 

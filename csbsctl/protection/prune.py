@@ -62,8 +62,8 @@ def prune_server(
     server = bound.server
     if settled and settled.covers(site, agenda, bound):
         return Deleted()
-    generation = site.vault.catalogue.generation(*_key(bound))
-    if not sentence(site, agenda, bound, policy).condemned:
+    generation = site.vault.catalogue.generation(*_key(bound), known=True)
+    if not sentence(site, agenda, bound, policy, known=True).condemned:
         if settled:
             settled.note(site, agenda, bound, generation)
         return Deleted()
@@ -78,11 +78,11 @@ def prune_server(
         return delete_backups_of(site, lease, JobKind.PRUNE, backups, now.condemned)
 
 
-def sentence(site: Site, agenda: Agenda, bound: Bound, policy: Policy) -> Sentence:
-    """Judge one server's backups; changes nothing."""
+def sentence(site: Site, agenda: Agenda, bound: Bound, policy: Policy, *, known: bool = False) -> Sentence:
+    """Judge one server's backups, or those that are ``known`` of it; changes nothing."""
     if why_frozen(policy, bound=True):
         return Sentence(Condemned())
-    backups = agenda.backups(site, bound.server)
+    backups = agenda.backups(site, bound.server, known=known)
     fates = judge(
         backups,
         policy.retention,
@@ -185,7 +185,7 @@ def _key(bound: Bound) -> tuple[str, str]:
 def _basis(site: Site, agenda: Agenda, bound: Bound) -> tuple[object, ...]:
     """Return all that a judgement rests on: the backups, the rules in force, the hour."""
     hour = site.clock.now().replace(minute=0, second=0, microsecond=0)
-    return site.vault.catalogue.generation(*_key(bound)), agenda.generation, bound.policy, hour
+    return site.vault.catalogue.generation(*_key(bound), known=True), agenda.generation, bound.policy, hour
 
 
 def _report_held(site: Site, bound: Bound, reason: str) -> None:

@@ -116,6 +116,7 @@ class Runner:
             summary.recovered = recover(self._site)
             agenda = read_agenda(self._site)
             self._note_problems(agenda, summary)
+            self._look_at_all(agenda)
             note_released(self._site, agenda)
             self._back_up(agenda, summary)
             self._prune(agenda, summary)
@@ -131,6 +132,7 @@ class Runner:
     def preview(self) -> tuple[Agenda, list[Turn]]:
         """Return whose turn it would be, for ``--dry-run``; changes nothing."""
         agenda = read_agenda(self._site)
+        self._look_at_all(agenda)
         return agenda, list(self._turns(agenda))
 
     def watch(self, interval: float, after_pass: Callable[[Summary], None] = lambda _summary: None) -> None:
@@ -167,16 +169,22 @@ class Runner:
             self._told.add((event.binding, event.server_id, event.reason))
             self._site.reporter.report(event)
 
+    def _look_at_all(self, agenda: Agenda) -> None:
+        """Learn what became of every server, bound or not, in one go; in a bucket, requests are what costs."""
+        catalogue = self._site.vault.catalogue
+        bound = {(each.server.provider, each.server.id) for each in agenda.assignment.bound.values()}
+        catalogue.look_at({*catalogue.servers(), *bound})
+
     def _turns(self, agenda: Agenda, missed: dict[str, tuple[datetime, ...]] | None = None) -> list[Turn]:
         """Return who is due, and collect what was missed by server."""
-        jobs = self._site.vault.jobs.open()
+        jobs = self._site.vault.jobs.running()
         now = self._site.clock.now()
         turns = []
         for bound, policy in agenda.bound(self._only):
             if not policy.enabled:
                 continue
             try:
-                log = agenda.log(self._site, bound)
+                log = agenda.log(self._site, bound, known=True)
             except Damaged as error:
                 if missed is None:
                     raise

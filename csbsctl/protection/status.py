@@ -43,7 +43,7 @@ def backup_views(
     """
     key = find_backed_up_server(site, server) if server is not None else None
     making: dict[tuple[str, str], list[Backup]] = {}
-    for draft in _being_made(site.vault.jobs.open()):
+    for draft in _being_made(site.vault.jobs.running()):
         if key in (None, (draft.provider, draft.server.id)):
             making.setdefault((draft.provider, draft.server.id), []).append(draft)
     expiry = _Expiry(site)

@@ -222,7 +222,7 @@ def _findings(look: Look) -> Iterator[Broken]:
     quiet = {FindingClass.CONFIG.value, FindingClass.ORPHAN.value}
     only = wanted.only or tuple(each.value for each in FindingClass if each.value not in quiet)
     marked = {name: list(provider.marked(world.vault.id)) for name, provider in world.providers.items()}
-    evidence = Evidence(jobs=world.vault.jobs.list(), marked=marked)
+    evidence = Evidence(world.vault.jobs.running(), world.vault.jobs.state, marked)
     report = Detector(world.situation(), evidence).detect(Desired.of(world.configuration), only=only)
     serious = [finding for finding in report.findings if finding.severity != "note"]
     if len(serious) > wanted.max:

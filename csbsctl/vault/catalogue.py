@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,7 +23,7 @@ from csbsctl.model.slots import SlotLog
 from csbsctl.vault.concurrency import in_parallel
 from csbsctl.vault.documents import Codec, damaged
 from csbsctl.vault.naming import server_segment, split_segment
-from csbsctl.vault.series import SUFFIX, Generation, Series
+from csbsctl.vault.series import Generation, Series, listed_heads
 from csbsctl.vault.stores.contract import Store
 
 FOLDER = "catalogue"
@@ -43,6 +43,9 @@ _AHEAD = 4
 
 _FEW = 64
 """So many servers are read one by one rather than after a listing of all."""
+
+_SURE_FOR = 3600.0
+"""Seconds for which a server's next generation is asked for by its number: that it was compacted away takes a week."""
 
 _UNLISTED = 0
 """Stands for the newest generation of a server where no listing told its number."""
@@ -73,26 +76,52 @@ class Catalogue:
         self._codec = codec
         self._clock = clock
         self._known: dict[str, Generation] = {}
+        self._sure: dict[str, float] = {}
         self._recent: OrderedDict[str, tuple[int, Backups]] = OrderedDict()
         self._forms: OrderedDict[str, list[tuple[Backup, Any]]] = OrderedDict()
         self._lock = threading.Lock()
-        """Guards ``_known``, the newest generation seen of each server without its backups, ``_recent``, the backups of
-        the servers last looked at with their generation, and ``_forms``, those of the servers last written, as written."""
+        """Guards ``_known``, the newest generation seen of each server without its backups, ``_sure``, when it last was
+        the newest, ``_recent``, the backups of the servers last looked at with their generation, and ``_forms``, those
+        of the servers last written, as written."""
 
     def servers(self) -> list[tuple[str, str]]:
         """Return provider and server id of everything that was ever backed up, sorted."""
         return sorted(split_segment(segment) for segment in self._store.folders(FOLDER + "/"))
 
-    def backups(self, provider: str, server: str) -> tuple[Backup, ...]:
-        """Return the backups of a server, oldest first; empty when there are none."""
-        with _to_be_mended():
-            return self._head(server_segment(provider, server))[1]
+    def look_at(self, keys: Collection[Key]) -> None:
+        """Learn the newest generations of some servers, side by side, for reads of what is ``known`` afterwards.
 
-    def slots(self, provider: str, server: str) -> dict[str, SlotLog]:
-        """Return what became of the slots of each policy on a server, by the policy's name."""
+        Those are for judgements that are made once more, under a lease, before anything comes of them. Of a server
+        whose document is damaged nothing is learnt: whoever reads it hears of it.
+        """
+        segments = [server_segment(*key) for key in keys]
+        many = self._store.remote and len(segments) > _FEW
+        listed = listed_heads(self._store, FOLDER) if many else {}
+
+        def look(segment: str) -> None:
+            with suppress(Damaged):
+                self._newest(segment, listed.get(segment))
+
+        for _ in in_parallel(look, segments, self._store.parallel):
+            pass
+
+    def backups(self, provider: str, server: str, *, known: bool = False) -> tuple[Backup, ...]:
+        """Return the backups of a server, oldest first; empty when there are none.
+
+        ``known`` accepts the newest generation that this process has seen.
+        """
         segment = server_segment(provider, server)
         with _to_be_mended():
-            generation = self._newest(segment)
+            seen = self._seen(segment) if known else None
+            if seen is None:
+                return self._head(segment)[1]
+            return self._at(segment, seen.number) if seen.number else ()
+
+    def slots(self, provider: str, server: str, *, known: bool = False) -> dict[str, SlotLog]:
+        """Return what became of the slots of each policy on a server, by the policy's name; ``known`` as above."""
+        segment = server_segment(provider, server)
+        with _to_be_mended():
+            generation = (self._seen(segment) if known else None) or self._newest(segment)
             try:
                 return _slots(generation)
             except ValidationError as error:
@@ -101,10 +130,11 @@ class Catalogue:
                     key, f"{error.error_count()} fields of its slots are not what they should be"
                 ) from error
 
-    def generation(self, provider: str, server: str) -> int:
-        """Return the number of the newest generation of a server's document; of one seen before nothing is read."""
+    def generation(self, provider: str, server: str, *, known: bool = False) -> int:
+        """Return the number of the newest generation of a server's document; ``known`` as above."""
+        segment = server_segment(provider, server)
         with _to_be_mended():
-            return self._newest(server_segment(provider, server)).number
+            return ((self._seen(segment) if known else None) or self._newest(segment)).number
 
     def fence(self, provider: str, server: str) -> int:
         """Return the highest lease number that ever wrote the backups of a server; 0 when none did."""
@@ -123,7 +153,9 @@ class Catalogue:
             listed = {server_segment(*key): _UNLISTED for key in sorted(set(keys))}
         else:
             wanted = None if keys is None else {server_segment(*key) for key in keys}
-            listed = {s: n for s, n in self._listed_heads().items() if wanted is None or s in wanted}
+            listed = {
+                s: n for s, n in listed_heads(self._store, FOLDER).items() if wanted is None or s in wanted
+            }
 
         def read(segment: str, number: int) -> Backups:
             return self._head(segment)[1] if number == _UNLISTED else self._at(segment, number)
@@ -150,7 +182,7 @@ class Catalogue:
             except (LookupError, TypeError) as error:
                 raise damaged(series.key(generation.number), "its last backup names no server") from error
 
-        for key, name in self._spared(read, self._listed_heads(), damage):
+        for key, name in self._spared(read, listed_heads(self._store, FOLDER), damage):
             if name:
                 yield key, name
 
@@ -277,18 +309,37 @@ class Catalogue:
     def _series(self, segment: str) -> Series:
         return Series(self._store, self._codec, f"{FOLDER}/{segment}")
 
-    def _newest(self, segment: str) -> Generation:
-        """Return the newest generation of a server without its backups."""
+    def _seen(self, segment: str) -> Generation | None:
         with self._lock:
-            known = self._known.get(segment)
-        generation = self._series(segment).head(known)
+            return self._known.get(segment)
+
+    def _newest(self, segment: str, listed: int | None = None) -> Generation:
+        """Return the newest generation of a server without its backups; ``listed`` is one that a listing showed."""
+        known = self._seen(segment)
+        generation = self._ask(segment, known, listed)
         return known if generation is known else self._remember(segment, generation)
 
-    def _head(self, segment: str) -> tuple[Generation, Backups]:
+    def _ask(self, segment: str, known: Generation | None, listed: int | None = None) -> Generation:
+        """Return the newest generation of a server, the known one itself where that is still the newest.
+
+        In a bucket a listing costs a dozen times as much as a read, and may lag: where what is known was the newest a
+        while ago, what came since would follow it.
+        """
+        series, now = self._series(segment), self._clock.monotonic()
         with self._lock:
-            known = self._known.get(segment)
-        generation = self._series(segment).head(known)
-        if generation is not known:
+            sure = now - self._sure.get(segment, float("-inf")) < _SURE_FOR
+        if known is not None and known.number and sure and self._store.remote:
+            found = series.newest_from(known.number, known)
+        else:
+            found = series.head(known) if listed is None else series.newest_from(listed, known)
+        with self._lock:
+            self._sure[segment] = now
+        return found
+
+    def _head(self, segment: str) -> tuple[Generation, Backups]:
+        known = self._seen(segment)
+        generation = self._ask(segment, known)
+        if known is None or generation is not known:
             return self._remember(segment, generation), self._keep(segment, generation)
         with self._lock:
             number, backups = self._recent.get(segment, (0, ()))
@@ -324,14 +375,6 @@ class Catalogue:
         self._remember(segment, generation)
         return _parse(series.key(number), generation)
 
-    def _listed_heads(self) -> dict[str, int]:
-        heads: dict[str, int] = {}
-        for key in self._store.keys(FOLDER + "/"):
-            _, segment, name = key.split("/", 2)
-            if name.endswith(SUFFIX):
-                heads[segment] = int(name[: -len(SUFFIX)])
-        return heads
-
     def _remember(self, segment: str, generation: Generation) -> Generation:
         """Remember a generation without its backups; never an older one in place of a newer."""
         slim = Generation(
@@ -360,6 +403,7 @@ class Catalogue:
     def _forget(self, segment: str) -> None:
         with self._lock:
             self._known.pop(segment, None)
+            self._sure.pop(segment, None)
             self._recent.pop(segment, None)
 
 

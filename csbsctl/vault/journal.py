@@ -19,7 +19,7 @@ from csbsctl.errors import Conflict, LeaseLost, NotFound, UsageError
 from csbsctl.model.job import Job, JobState
 from csbsctl.vault.concurrency import in_parallel
 from csbsctl.vault.documents import Codec, damaged
-from csbsctl.vault.series import EMPTY, Generation, Series
+from csbsctl.vault.series import EMPTY, Generation, Series, listed_heads
 from csbsctl.vault.stores.contract import Store
 
 FOLDER = "jobs"
@@ -99,16 +99,26 @@ class Journal:
 
     def list(self) -> Jobs:
         """Return every job that is kept, newest first."""
-        return _newest_first(self._read_all(self._store.folders(FOLDER + "/")))
+        heads = listed_heads(self._store, FOLDER)
+        found = in_parallel(lambda head: self._listed(*head), heads.items(), self._store.parallel)
+        return _newest_first(job for job in found if job is not None)
 
     def open(self) -> Jobs:
-        """Return the jobs that did not end, newest first, whoever runs or ran them."""
-        ids = [key.rpartition("/")[2] for key in self._store.keys(OPEN + "/")]
-        jobs = _newest_first(self._read_all(ids))
+        """Return the jobs that did not end, newest first, whoever runs or ran them; tidies up after dead runners."""
+        jobs = self._announced()
         for job in jobs:
             if job.state is not JobState.RUNNING:  # its runner died between the end and this
                 self._store.delete(f"{OPEN}/{job.id}")
         return [job for job in jobs if job.state is JobState.RUNNING]
+
+    def running(self) -> Jobs:
+        """Return the jobs that did not end, newest first; changes nothing."""
+        return [job for job in self._announced() if job.state is JobState.RUNNING]
+
+    def state(self, job_id: str) -> JobState | None:
+        """Return how a job stands; None when the journal has none of that very id."""
+        job = self._read(job_id)
+        return job.state if job else None
 
     def forget(self, jobs: Iterable[Job], before: datetime) -> int:
         """Remove those of some jobs that ended before an instant, and return how many."""
@@ -121,6 +131,10 @@ class Journal:
             self._series(job_id).destroy()
         return len(old)
 
+    def _announced(self) -> Jobs:
+        ids = [key.rpartition("/")[2] for key in self._store.keys(OPEN + "/")]
+        return _newest_first(self._read_all(ids))
+
     def _announce(self, job_id: str) -> None:
         with suppress(BlobExists):  # an earlier try of ours that was cut off
             self._store.create(f"{OPEN}/{job_id}", b"")
@@ -131,7 +145,21 @@ class Journal:
             self._known[job.id] = committed
 
     def _read(self, job_id: str) -> Job | None:
-        generation = self._series(job_id).head()
+        return self._parse(job_id, self._series(job_id).head())
+
+    def _listed(self, job_id: str, number: int) -> Job | None:
+        """Return a job of which a listing showed a generation; one that had ended by then is not asked for a newer one."""
+        series = self._series(job_id)
+        try:
+            listed = series.at(number)
+        except NotFound:  # others wrote, or forgot it, since the listing
+            return self._read(job_id)
+        job = self._parse(job_id, listed)
+        if job is None or job.state is not JobState.RUNNING:
+            return job
+        return self._parse(job_id, series.newest_from(number, listed))
+
+    def _parse(self, job_id: str, generation: Generation) -> Job | None:
         if not generation.number:
             return None
         try:

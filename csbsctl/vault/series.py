@@ -232,6 +232,17 @@ class Series:
         )
 
 
+def listed_heads(store: Store, folder: str) -> dict[str, int]:
+    """Return the newest generation that one listing shows of every series right below a folder, in order of the names."""
+    heads: dict[str, int] = {}
+    for key in store.keys(folder + "/"):
+        _, _, name = key.partition("/")
+        series, _, number = name.rpartition("/")
+        if number.endswith(SUFFIX) and number[: -len(SUFFIX)].isdigit():
+            heads[series] = int(number[: -len(SUFFIX)])
+    return heads
+
+
 def _last_of(keys: Iterator[str], prefix: str) -> int:
     """Return the highest generation number among keys in key order, 0 when there is none: numbers have leading zeros.
 

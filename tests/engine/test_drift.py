@@ -22,7 +22,9 @@ RULED = {"policies": {"gold": GOLD}, "bindings": {"web": {"policy": "gold", "mat
 
 
 def drift(world, declared=SHOP, *, jobs=(), marked=None, only=()):
-    detector = Detector(world.situation(), Evidence(jobs=jobs, marked=marked or {}))
+    running = [job for job in jobs if job.state is JobState.RUNNING]
+    evidence = Evidence(running, {job.id: job.state for job in jobs}.get, marked or {})
+    detector = Detector(world.situation(), evidence)
     return detector.detect(world.wish(declared), only=only)
 
 

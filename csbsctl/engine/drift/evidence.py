@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,7 +25,10 @@ class Evidence:
     It is gone through once, and late: after the catalogue, so that what is made meanwhile is found in neither.
     """
 
-    jobs: Sequence[Job] = ()
+    running: Sequence[Job] = ()
+    """The jobs that had not ended; looked up before the clouds."""
+    state_of: Callable[[str], JobState | None] = lambda _job: None
+    """Returns how a job stands, by its ID, None when the journal has none: asked of few, there may be very many."""
     marked: Mapping[str, Iterable[Marked]] = field(default_factory=dict)
 
 
@@ -81,10 +84,13 @@ class Scene:
             name: Policy.model_validate(value) for name, value in self.state.live.get("policies", {}).items()
         }
 
+    def state_of(self, job_id: str) -> JobState | None:
+        """Return how a job stands; one that ran when the clouds were looked at may have ended since, with all it made."""
+        return JobState.RUNNING if job_id in self._running else self.evidence.state_of(job_id)
+
     @cached_property
-    def job_states(self) -> Mapping[str, JobState]:
-        """Return the state of every job by its ID."""
-        return {job.id: job.state for job in self.evidence.jobs}
+    def _running(self) -> frozenset[str]:
+        return frozenset(job.id for job in self.evidence.running)
 
     @cached_property
     def histories(self) -> Histories:

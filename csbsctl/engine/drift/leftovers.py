@@ -20,9 +20,10 @@ _NEARLY = 0.9
 
 def orphan_finding(scene: Scene, provider: str, marked: Marked) -> Iterator[Finding]:
     """Yield a thing with our marker that no backup names, where no job needs it either and a run would remove it."""
-    state = scene.job_states.get(marked.marker.job)
-    young = marked.created_at is not None and scene.situation.now - marked.created_at < _GRACE
-    if state is JobState.RUNNING or young or not _left_behind(marked, state):
+    if marked.created_at is not None and scene.situation.now - marked.created_at < _GRACE:
+        return
+    state = scene.state_of(marked.marker.job)
+    if state is JobState.RUNNING or not _left_behind(marked, state):
         return
     yield finding(
         FindingClass.ORPHAN,

@@ -24,7 +24,6 @@ from csbsctl.engine.drift.leftovers import orphan_finding
 from csbsctl.engine.drift.slots import NewestSlots, served
 from csbsctl.engine.situation import ServerKey
 from csbsctl.model.backup import Backup
-from csbsctl.model.job import JobState
 from csbsctl.model.plan import Finding, FindingClass
 from csbsctl.provider import Marked, MarkedKind
 
@@ -50,10 +49,7 @@ class Survey:
         """How many backups of this stack each provider has."""
         self._slots = NewestSlots(scene)
         self._refused = {
-            backup: (job, why)
-            for job in scene.evidence.jobs
-            if job.state is JobState.RUNNING
-            for backup, why in job.refused.items()
+            backup: (job, why) for job in scene.evidence.running for backup, why in job.refused.items()
         }
         self._clouds = _Clouds(scene) if _OF_CLOUDS & set(classes) else None
         of_backups = FindingClass.BACKUP in classes
