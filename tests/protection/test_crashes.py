@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import csbsctl_local.provider
 import csbsctl_local.repository  # noqa: F401 - declares its boundaries
 from csbsctl.boundaries import declared
 from csbsctl.clock import VirtualClock, format_instant, parse_instant
+from csbsctl.errors import CsbsError
 
 if TYPE_CHECKING:
     from tests.protection.conftest import World
@@ -95,6 +97,10 @@ class Stage:
         finally:
             world.close()
         return found
+
+    def delete(self, world: World) -> None:
+        """Delete the backup that the stories are about."""
+        self._scenario.STORIES["delete"](world)
 
     def open(self, folder: Path) -> World:
         world: World = self._open_world(folder, VirtualClock(parse_instant(self.at)), create=False)
@@ -176,3 +182,25 @@ def test_killed_in_a_restore_a_run_alone_leaves_a_whole_server_and_nothing_behin
     after = stage.outcome(folder, "run")
     assert after["servers"] in (before, restored)
     assert after["leftovers"] == after["open jobs"] == after["held leases"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("story", "boundary"),
+    [
+        (story, name)
+        for story, name in cases()
+        if story in ("restore_as_new", "restore_volumes", "fetch", "image", "verify")
+    ],
+)
+def test_killed_at_work_on_a_backup_that_is_deleted_next_the_run_leaves_nothing_open(
+    stage: Stage, apart: Any, tmp_path: Path, story: str, boundary: str
+):
+    folder = stage.copy(tmp_path / "killed")
+    assert killed(apart(str(folder), stage.at, story, boundary))
+    world = stage.open(folder)
+    with suppress(CsbsError):  # refused where the backup is held for what was begun
+        stage.delete(world)
+    world.close()
+    found = stage.outcome(folder, "run")
+    assert (found["open jobs"], found["held leases"], found["leftovers"]) == ([], [], [])

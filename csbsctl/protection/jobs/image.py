@@ -131,6 +131,8 @@ def _pinned(work: Work, pin: str) -> Backup:
 
     work.check()
     backup = _change(work, change)
+    if backup is None:
+        raise Refused(f"backup {work.job.backup} is gone", code="CSBS.3001")
     refusal = image_refusal(backup.model_copy(update={"images": tuple(i for i in backup.images if i != pin)}))
     created = work.result("created")
     if refusal and created not in backup.images:
@@ -138,8 +140,8 @@ def _pinned(work: Work, pin: str) -> Backup:
     return backup
 
 
-def _change(work: Work, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Backup:
-    """Change which images a backup carries and return it as it is now."""
+def _change(work: Work, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Backup | None:
+    """Change which images a backup carries and return it as it is now; None where it is gone, and nothing to change."""
 
     def update(backups: tuple[Backup, ...]) -> list[Backup]:
         return [
@@ -148,10 +150,7 @@ def _change(work: Work, change: Callable[[tuple[str, ...]], tuple[str, ...]]) ->
         ]
 
     after = work.site.vault.catalogue.update(work.job.provider, str(work.job.server), update)
-    found = [b for b in after if b.id == work.job.backup]
-    if not found:
-        raise Refused(f"backup {work.job.backup} is gone", code="CSBS.3001")
-    return found[0]
+    return next((b for b in after if b.id == work.job.backup), None)
 
 
 def _audit(work: Work, action: str, image_id: str) -> None:
