@@ -204,3 +204,21 @@ def test_killed_at_work_on_a_backup_that_is_deleted_next_the_run_leaves_nothing_
     world.close()
     found = stage.outcome(folder, "run")
     assert (found["open jobs"], found["held leases"], found["leftovers"]) == ([], [], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("story", "boundary"),
+    [(story, name) for story, name in cases() if story in ("run", "backup", "restore_in_place")],
+)
+def test_killed_at_work_on_a_server_that_is_deleted_next_the_run_leaves_nothing_open(
+    stage: Stage, apart: Any, tmp_path: Path, story: str, boundary: str
+):
+    folder = stage.copy(tmp_path / "killed")
+    assert killed(apart(str(folder), stage.at, story, boundary))
+    world = stage.open(folder)
+    for server in list(world.cloud.servers()):
+        world.cloud.cloud.machines.delete(server.id)
+    world.close()
+    found = stage.outcome(folder, "run")
+    assert (found["open jobs"], found["held leases"], found["leftovers"]) == ([], [], [])
