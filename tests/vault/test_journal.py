@@ -84,3 +84,14 @@ def test_old_jobs_are_forgotten_and_open_ones_never(vault, job):
     assert [found.id for found in vault.jobs.list()] == ["job-0003", "job-0002"]
     assert vault.jobs.forget(vault.jobs.list(), job(3).started_at + timedelta(days=40)) == 1
     assert [found.id for found in vault.jobs.list()] == ["job-0003"]
+
+
+def test_whoever_may_only_read_sees_what_runs_where_a_runner_died_before_its_last_line(vault, opened, job):
+    begun = vault.jobs.begin(job())
+    vault.jobs.begin(job(1))
+    vault.jobs.update(finished(begun))
+    vault.blobs.create(f"open/{begun.id}", b"")
+    reader = opened(read_only=True, create=False)
+    assert reader.jobs.running() == [job(1)]
+    assert reader.jobs.state(begun.id) is JobState.SUCCEEDED
+    assert reader.jobs.state("job-9999") is None
