@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -45,6 +45,27 @@ def test_restore_in_place_brings_every_byte_back_after_a_safety_backup(world: Wo
     assert world.digest(server) == ruined
     assert world.leftovers() == []
     assert world.vault.jobs.open() == []
+
+
+def test_where_another_server_takes_over_that_one_is_started_and_the_old_one_stays_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    server, backup, _ = backed_up(world)
+    other = world.server("db-01", MIB)
+    world.cloud.cloud.machines.set_state(other.id, ServerState.STOPPED)
+
+    class Replacing(type(world.cloud)):  # type: ignore[misc]
+        """A cloud that restores in place by building another server, as OpenStack may have to."""
+
+        def swap(self, step: Any, plan: Any, restored: Any) -> Server:
+            super().swap(step, plan, restored)
+            return self.server(other.id)
+
+    monkeypatch.setattr(world.cloud, "__class__", Replacing)
+    done = restore(world.site, RestoreRequest(backup, safety=False))
+    assert done.server == {"id": other.id, "name": "db-01"}
+    assert world.cloud.server(other.id).state is ServerState.ACTIVE
+    assert world.cloud.server(server.id).state is ServerState.STOPPED
 
 
 def test_a_server_that_was_stopped_or_shall_stay_off_is_not_started(world: World):

@@ -144,11 +144,12 @@ def _restore_in_place(work: Work, plan: RestorePlan, server: Server) -> None:
     restored = _restore_disks(work, plan)
     if not work.done("swapped"):
         after = work.patiently(lambda: work.provider.swap(work.step("swap"), plan, restored))
-        _note_successors(work, restored, after)
+        _note_successors(work, plan, restored, after)
         work.record("swapped", {"id": after.id, "name": after.name})
         SWAPPED()
     if work.job.intent["was_running"] and plan.power_on and not work.done("started"):
-        work.patiently(lambda: work.provider.start(work.step("start"), server.id))
+        now = str(work.result("swapped")["id"])  # another server may have taken over
+        work.patiently(lambda: work.provider.start(work.step("start"), now))
         work.record("started")
         STARTED()
 
@@ -238,9 +239,8 @@ def _give_up(work: Work, plan: RestorePlan, error: CsbsError) -> None:
     _set_state(work, plan.backup, BackupState.AVAILABLE)
     if begun and not work.done("superseded"):
         stays = f"{work.job.server_name} stays stopped; " if plan.server else ""
-        error.hint = (
-            f"{stays}the same command goes on where it stopped, a restore of another backup takes its place"
-            + (f" ({error.hint})" if error.hint else "")
+        error.hint = (f"{error.hint}; " if error.hint else "") + (
+            f"{stays}the same command goes on where it stopped, another restore of it takes its place"
         )
     _audit(work, plan, "failure", error.message)
     work.fail(error)
@@ -261,8 +261,13 @@ def _set_state(work: Work, backup: Backup, state: BackupState) -> None:
         raise Refused(f"backup {backup.name} is not there any more, or busy", code="CSBS.4000")
 
 
-def _note_successors(work: Work, restored: Sequence[RestoredVolume], after: Server) -> None:
-    """Remember disks that came back under another ID: to older backups they are the disks they replaced."""
+def _note_successors(
+    work: Work, plan: RestorePlan, restored: Sequence[RestoredVolume], after: Server
+) -> None:
+    """Remember disks that came back under another ID: to older backups they are the disks they replaced.
+
+    Those backups are the target's and the restored one's companions, whichever server has the disks now.
+    """
     attached = {volume.id for volume in after.volumes}
     replaced = {
         volume.mapping.target.id: volume.ref
@@ -280,7 +285,8 @@ def _note_successors(work: Work, restored: Sequence[RestoredVolume], after: Serv
     def change(backups: tuple[Backup, ...]) -> list[Backup]:
         return [b.model_copy(update={"volumes": tuple(map(follow, b.volumes))}) for b in backups]
 
-    work.site.vault.catalogue.update(work.job.provider, after.id, change)
+    for server_id in {plan.backup.server.id, plan.server.id if plan.server else after.id}:
+        work.site.vault.catalogue.update(work.job.provider, server_id, change)
 
 
 def _audit(work: Work, plan: RestorePlan, outcome: str, reason: str | None) -> None:

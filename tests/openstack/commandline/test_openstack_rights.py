@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+MIB = 1 << 20
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
 
 
@@ -53,4 +54,29 @@ def test_a_member_does_all_but_the_reset_of_a_root_and_goes_on_another_way(shop,
     shop.run(*words, "--yes")
     assert shop.digests(server_id) == wanted
     assert bench.status(server_id) == "ACTIVE"
+    shop.is_clean()
+
+
+def test_a_new_server_takes_over_from_one_whose_encrypted_root_a_member_cannot_restore(shop, bench):
+    old = bench.server(2, name="t-web", kind="ceph-luks", metadata={"tier": "web"})
+    for volume in bench.provider.server(old).volumes:
+        bench.testbed.write(volume.id, 16 * MIB, 2 * MIB, volume.position)  # behind the header of LUKS
+    wanted = shop.digests(old)
+    shop.settings = {}
+    shop.configure()
+    shop.run("apply", "--yes")
+    shop.run("backup", "create", "t-web", "--name", "first")
+    for volume in bench.provider.server(old).volumes:
+        bench.testbed.write(volume.id, 16 * MIB, 2 * MIB, 20)
+
+    words = ("restore", "first", "--in-place", "--no-safety-backup")
+    assert "a new server takes over" in shop.run(*words, "--dry-run")
+    shop.run(*words, "--yes")
+    (new,) = [each["id"] for each in shop.json("server", "list") if each["name"] == "t-web"]
+    bench.server_ids.append(new)
+    assert (bench.status(new), bench.status(old)) == ("ACTIVE", "SHUTOFF")
+    assert new != old
+    assert shop.digests(new) == wanted
+    # all its disks are known to be those of the backup, the root under its new ID too
+    assert shop.json(*words, "--onto", new, "--dry-run")["allowed"]
     shop.is_clean()
