@@ -240,7 +240,7 @@ def _give_up(work: Work, plan: RestorePlan, error: CsbsError) -> None:
     if begun and not work.done("superseded"):
         stays = f"{work.job.server_name} stays stopped; " if plan.server else ""
         error.hint = (f"{error.hint}; " if error.hint else "") + (
-            f"{stays}the same command goes on where it stopped, another restore of it takes its place"
+            f"{stays}the same command goes on where it stopped, another restore takes its place"
         )
     _audit(work, plan, "failure", error.message)
     work.fail(error)
