@@ -95,8 +95,8 @@ class Catalogue:
         whose document is damaged nothing is learnt: whoever reads it hears of it.
         """
         segments = [server_segment(*key) for key in keys]
-        many = self._store.remote and len(segments) > _FEW
-        listed = listed_heads(self._store, FOLDER) if many else {}
+        many = sum(not self._is_sure(segment) for segment in segments) > _FEW
+        listed = listed_heads(self._store, FOLDER) if many and self._store.remote else {}
 
         def look(segment: str) -> None:
             with suppress(Damaged):
@@ -326,15 +326,17 @@ class Catalogue:
         while ago, what came since would follow it.
         """
         series, now = self._series(segment), self._clock.monotonic()
-        with self._lock:
-            sure = now - self._sure.get(segment, float("-inf")) < _SURE_FOR
-        if known is not None and known.number and sure and self._store.remote:
+        if known is not None and self._store.remote and self._is_sure(segment):
             found = series.newest_from(known.number, known)
         else:
             found = series.head(known) if listed is None else series.newest_from(listed, known)
         with self._lock:
             self._sure[segment] = now
         return found
+
+    def _is_sure(self, segment: str) -> bool:
+        with self._lock:
+            return self._clock.monotonic() - self._sure.get(segment, float("-inf")) < _SURE_FOR
 
     def _head(self, segment: str) -> tuple[Generation, Backups]:
         known = self._seen(segment)

@@ -148,14 +148,14 @@ class Journal:
         return self._parse(job_id, self._series(job_id).head())
 
     def _listed(self, job_id: str, number: int) -> Job | None:
-        """Return a job of which a listing showed a generation; one that had ended by then is not asked for a newer one."""
+        """Return a job of which a listing showed a generation; one that was done by then has no newer one."""
         series = self._series(job_id)
         try:
             listed = series.at(number)
         except NotFound:  # others wrote, or forgot it, since the listing
             return self._read(job_id)
         job = self._parse(job_id, listed)
-        if job is None or job.state is not JobState.RUNNING:
+        if job is None or job.state is JobState.SUCCEEDED:
             return job
         return self._parse(job_id, series.newest_from(number, listed))
 

@@ -90,6 +90,29 @@ def test_what_was_looked_at_before_costs_one_read_a_server_and_no_listing(here, 
     assert bucket.requests() == {}
 
 
+def test_servers_that_nothing_is_known_of_are_listed_together_where_they_are_many(
+    here, elsewhere, bucket, ticking
+):
+    many = [("default", f"m{number}") for number in range(100)]
+    for key in many:
+        take(elsewhere, key, ticking.now())
+    bucket.requests()
+    here.look_at(many)
+    assert bucket.requests() == {"list": 1, "get": 2 * len(many)}
+    here.look_at(many)
+    assert bucket.requests() == {"get": len(many)}
+
+
+def test_a_server_without_a_document_costs_one_read_until_it_has_one(here, elsewhere, bucket, ticking):
+    here.look_at([SERVERS[0]])
+    bucket.requests()
+    here.look_at([SERVERS[0]])
+    assert bucket.requests() == {"get": 1}
+    take(elsewhere, SERVERS[0], ticking.now())
+    here.look_at([SERVERS[0]])
+    assert here.slots(*SERVERS[0], known=True)["gold"].last == ticking.now()
+
+
 def test_what_others_wrote_meanwhile_is_seen_however_much_it_is(here, elsewhere, backup, ticking):
     key = SERVERS[0]
     write(elsewhere, key, backup, range(1, 3))
@@ -118,6 +141,17 @@ def test_a_known_server_that_was_written_here_is_known_as_written(here, elsewher
     bucket.requests()
     assert here.slots(*key, known=True)["gold"].last == ticking.now()
     assert bucket.requests() == {}
+
+
+def test_a_failed_job_that_went_on_is_shown_as_it_stands_though_the_listing_lags(bucket, codec, job):
+    journal = Journal(bucket, codec)
+    failed = journal.begin(job()).model_copy(update={"state": JobState.FAILED})
+    journal.update(failed)
+    shown = list(bucket.keys("jobs/"))
+    journal.update(failed.model_copy(update={"steps": {"built": {"id": "s1"}}}))
+    bucket.keys = lambda prefix: iter(shown if prefix == "jobs/" else ())
+    (found,) = journal.list()
+    assert found.steps == {"built": {"id": "s1"}}
 
 
 def test_jobs_that_ended_cost_one_listing_and_one_read_each(bucket, codec, job):
