@@ -181,7 +181,8 @@ def _restore(session: Session, site: Site, request: RestoreRequest, *, dry_run: 
     restored = carry_out(site, request)
     safety = None
     if restored.server:
-        backups = site.vault.catalogue.backups(request.backup.provider, restored.server["id"])
+        former = restored.replaced or restored.server["id"]
+        backups = site.vault.catalogue.backups(request.backup.provider, former)
         safety = next((b for b in backups if b.id == restored.safety), None)
     _tell(session, request, restored, safety)
 
@@ -279,6 +280,7 @@ def _tell(session: Session, request: RestoreRequest, restored: Restored, safety:
     session.result(
         {
             "server": restored.server,
+            "replaced_server": restored.replaced,
             "backup": request.backup.id,
             "volumes": [volume.volume_id for volume in restored.volumes],
             "new_volumes": list(restored.kept),
@@ -293,5 +295,9 @@ def _tell(session: Session, request: RestoreRequest, restored: Restored, safety:
             session.say(f"  {volume['id']}  {volume['name']} ({format_size(volume['size'])})")
         return
     session.say(f"Server {restored.server['name']} is restored from {request.backup.name}.")
+    if restored.replaced:
+        session.say(
+            f"It is a new server, {restored.server['id']}; the old one, {restored.replaced}, stays, stopped."
+        )
     if safety:
         session.say(f"Its former state is backup {safety.name} ({safety.id[:8]}).")

@@ -38,6 +38,7 @@ def test_restore_in_place_brings_every_byte_back_after_a_safety_backup(world: Wo
     ruined = world.digest(server)
     done = restore(world.site, RestoreRequest(backup))
     assert world.digest(server) == before
+    assert done.replaced is None
     assert world.cloud.server(server.id).state is ServerState.ACTIVE
     safety = world.vault.catalogue.find(str(done.safety))
     assert (safety.trigger, safety.state) == (Trigger.MANUAL, BackupState.AVAILABLE)
@@ -63,7 +64,7 @@ def test_where_another_server_takes_over_that_one_is_started_and_the_old_one_sta
 
     monkeypatch.setattr(world.cloud, "__class__", Replacing)
     done = restore(world.site, RestoreRequest(backup, safety=False))
-    assert done.server == {"id": other.id, "name": "db-01"}
+    assert (done.server, done.replaced) == ({"id": other.id, "name": "db-01"}, server.id)
     assert world.cloud.server(other.id).state is ServerState.ACTIVE
     assert world.cloud.server(server.id).state is ServerState.STOPPED
 

@@ -43,7 +43,8 @@ RELEASED = Boundary("restore.released", "the backup is free again, the job is st
 class Restored:
     """How a restore ended: the server, the disks that were brought back, and the safety backup's ID.
 
-    ``server`` is None where volumes alone were wanted: ``kept`` are these, each with id, name and size.
+    ``server`` is None where volumes alone were wanted: ``kept`` are these, each with id, name and size. ``replaced`` is
+    the ID of the old server where a restore in place ended in a new one.
     """
 
     server: dict[str, str] | None
@@ -52,6 +53,7 @@ class Restored:
     job: str
     notes: tuple[str, ...] = ()
     kept: tuple[dict[str, Any], ...] = ()
+    replaced: str | None = None
 
 
 def begin_restore(site: Site, lease: Lease, job_id: str, request: RestoreRequest, checked: Preflight) -> Work:
@@ -111,13 +113,15 @@ def carry_out(work: Work) -> Restored:
     RELEASED()
     _audit(work, plan, "success", None)
     work.finish(size=sum(mapping.stored.size for mapping in plan.mappings))
+    swapped = work.result("swapped")
     return Restored(
-        server=work.result("swapped") or work.result("built"),
+        server=swapped or work.result("built"),
         volumes=tuple(mapping.stored for mapping in plan.mappings),
         safety=work.result("safety"),
         job=work.job.id,
         notes=tuple(work.job.intent["notes"]),
         kept=tuple(work.result("kept") or ()),
+        replaced=plan.server.id if plan.server and swapped and swapped["id"] != plan.server.id else None,
     )
 
 

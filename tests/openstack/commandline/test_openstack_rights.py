@@ -71,7 +71,7 @@ def test_a_new_server_takes_over_from_one_whose_encrypted_root_a_member_cannot_r
 
     words = ("restore", "first", "--in-place", "--no-safety-backup")
     assert "a new server takes over" in shop.run(*words, "--dry-run")
-    shop.run(*words, "--yes")
+    assert f"the old one, {old}, stays, stopped" in shop.run(*words, "--yes")
     (new,) = [each["id"] for each in shop.json("server", "list") if each["name"] == "t-web"]
     bench.server_ids.append(new)
     assert (bench.status(new), bench.status(old)) == ("ACTIVE", "SHUTOFF")
